@@ -20,6 +20,6 @@ def browser() -> Iterator[Any]:
 
     with sync_playwright() as playwright:
         options = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
-        found = playwright.chromium.launch(executable_path=BROWSER, args=options)
+        found = playwright.chromium.launch(executable_path=BROWSER, args=options, timeout=120_000)
         yield found
         found.close()

@@ -289,6 +289,7 @@ class DriftRun:
     def _log_metrics(self, run: Run, verdict: DriftVerdict) -> None:
         prefix = {"feature": "psi", "prediction": "psi", "missing": "missing", "category": "category"}
         values = {f"{prefix[c.what]}_{c.column}": c.effect for c in verdict.columns if c.what in prefix}
+        values |= {f"limit_{c.column}": c.threshold for c in verdict.columns if c.what == "feature"}
         found = verdict.performance
         log_metrics(
             self.client,

@@ -18,6 +18,7 @@ from fastapi.templating import Jinja2Templates
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
 from evermodel.core.dag_ids import MODEL_KINDS, id_prefix, parts_of
+from evermodel.core.errors import TrackingUnavailableError
 from evermodel.reports.overview.overview import Overview
 from evermodel.reports.overview.server import NO_SERVER
 from evermodel_provider.ui import rights
@@ -54,6 +55,8 @@ def build_app(settings: Callable[[], Settings] | None = None) -> FastAPI:
     app.get("/")(pages.models)
     app.get("/mlflow")(pages.mlflow)
     app.get("/models/{name}")(pages.model)
+    app.get("/models/{name}/features")(pages.features)
+    app.get("/models/{name}/features/{day}")(pages.tests)
     app.get("/dags/{dag_id}")(pages.tab)
     app.get("/static/{name}")(_static)
     return app
@@ -87,6 +90,23 @@ class Pages:
         """Show one model."""
         return self._model(request, user, name, tab=False)
 
+    def features(self, request: Request, user: GetUserDep, name: str) -> Response:
+        """Show the drift of a model by feature and day."""
+        self._require(name, user)
+        self._address()
+        return self._page(request, "features.html", {"name": name, "map": self.overview.features(name)})
+
+    def tests(self, user: GetUserDep, name: str, day: str, column: str) -> Response:
+        """Return the tests of a column on a day, as JSON."""
+        self._require(name, user)
+        try:
+            found = self.overview.tests(name, day, column)
+        except TrackingUnavailableError as error:
+            raise HTTPException(503, error.problem) from error
+        if found is None:
+            raise HTTPException(404, "This day was not evaluated.")
+        return _guarded(JSONResponse(found))
+
     def tab(self, request: Request, user: GetUserDep, dag_id: str) -> Response:
         """Show the model that a DAG belongs to."""
         kind, name = parts_of(dag_id)
@@ -116,11 +136,7 @@ class Pages:
         return _guarded(self.templates.TemplateResponse(request, "refused.html", values, status_code=code))
 
     def _model(self, request: Request, user: Any, name: str, *, tab: bool) -> Response:
-        watched = bool(self.overview.store.summary(name).get("watched"))
-        if not rights.may_see(name, user, watched=watched):
-            raise HTTPException(
-                403, "You have no read access to the DAGs of this model. Ask an administrator for it."
-            )
+        self._require(name, user)
         mlflow = self._address()
         found = self.overview.model(name)
         state = self.overview.state()
@@ -131,6 +147,14 @@ class Pages:
         view = model_view(*found, mlflow, away=bool(state.problem))
         startable = {dag: rights.may_start(dag, user) for dag in view["forms"]}
         return self._page(request, "model.html", {**view, "startable": startable, "tab": tab})
+
+    def _require(self, name: str, user: Any) -> None:
+        """Refuse a user who may not see a model."""
+        watched = bool(self.overview.store.summary(name).get("watched"))
+        if not rights.may_see(name, user, watched=watched):
+            raise HTTPException(
+                403, "You have no read access to the DAGs of this model. Ask an administrator for it."
+            )
 
     def _address(self) -> str:
         if not (address := self.overview.address):

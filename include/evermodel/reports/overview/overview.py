@@ -15,6 +15,7 @@ from typing import Any
 from evermodel.core.atomic import exclusive
 from evermodel.core.errors import EvermodelError, TrackingUnavailableError
 from evermodel.core.settings import Settings
+from evermodel.reports.overview.features import MOST_DAYS, column_tests, drift_by_feature
 from evermodel.reports.overview.history import ModelHistory, history_of
 from evermodel.reports.overview.server import TrackingServer, server_address
 from evermodel.reports.overview.shared_state import SharedState
@@ -106,6 +107,24 @@ class Overview:
             return None
         summary = self.store.summary(name) or summarise(self.store, name)
         return self._marked(summary, self.store.loaded()), found
+
+    def features(self, name: str) -> dict[str, Any]:
+        """Return the drift of each column on each day; see `drift_by_feature`."""
+        return drift_by_feature(self.store, name)
+
+    def tests(self, name: str, day: str, column: str) -> dict[str, Any] | None:
+        """Read the tests of a column on a day from the stored verdict; None without that day.
+
+        Raises
+        ------
+        TrackingUnavailableError
+            MLflow does not answer, or has no verdict of this day any more.
+        """
+        runs = [one["run"] for one in self.store.runs(name, "features", MOST_DAYS) if one["day"] == day]
+        if not runs:
+            return None
+        with TrackingServer(self._settings().tracking_uri, timeout=10.0) as server:
+            return column_tests(server.artifact(runs[-1], "verdict.json"), column)
 
     def state(self) -> State:
         """Return the age of the data."""

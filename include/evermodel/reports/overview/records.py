@@ -13,6 +13,8 @@ from evermodel.monitoring.summary_tags import read_mark
 from evermodel.registry import tags as tag
 from evermodel.reports.overview.server import Found, tags_of
 
+_EFFECT = "psi_"  # how metrics of columns begin
+
 
 @dataclass(frozen=True)
 class Record:
@@ -55,6 +57,27 @@ def record_of(run: Found) -> Record | None:
         "status": info.get("status", ""),
     }
     return Record(info["run_id"], kind, days[kind], int(info.get("start_time") or 0), facts)
+
+
+def features_of(run: Found) -> Record | None:
+    """Return what an evaluated day measured of each column, apart from its record, which every page reads; None of other runs."""
+    info, data = run["info"], run.get("data", {})
+    tags = tags_of(data)
+    if tags.get(tag.KIND) != "drift" or not (key := tags.get(tag.RUN_KEY, "")):
+        return None
+    found = {m["key"]: _finite(m.get("value")) for m in data.get("metrics", [])}
+    effects = {
+        (name := metric.removeprefix(_EFFECT)): [
+            value,
+            found.get(f"limit_{name}"),
+            found.get(f"missing_{name}"),
+        ]
+        for metric, value in found.items()
+        if metric.startswith(_EFFECT) and value is not None
+    }
+    facts = {"experiment": info["experiment_id"], "run": info["run_id"], "effects": effects}
+    day, start = key.rsplit("/", 1)[-1], int(info.get("start_time") or 0)
+    return Record(f"{info['run_id']}/features", "features", day, start, facts)
 
 
 def _day(tags: dict[str, str], metrics: dict[str, Any]) -> dict[str, Any]:

@@ -114,6 +114,10 @@ class TrackingServer:
             if seen >= most:
                 return
 
+    def artifact(self, run: str, path: str) -> Found:
+        """Return a JSON artifact of a run."""
+        return self._get("GET", "/get-artifact", params={"run_uuid": run, "path": path})
+
     def _pages(self, method: str, path: str, **query: Any) -> Iterator[Found]:
         """Yield the pages of a search."""
         while True:
@@ -124,8 +128,11 @@ class TrackingServer:
             query["page_token"] = token
 
     def _call(self, method: str, path: str, **request: Any) -> Found:
+        return self._get(method, f"/api/2.0/mlflow/{path}", **request)
+
+    def _get(self, method: str, path: str, **request: Any) -> Found:
         try:
-            answer = self._client.request(method, f"/api/2.0/mlflow/{path}", **request)
+            answer = self._client.request(method, path, **request)
             answer.raise_for_status()
             found: Found = orjson.loads(answer.content)
         except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:

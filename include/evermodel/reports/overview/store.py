@@ -13,7 +13,7 @@ import orjson
 
 from evermodel.reports.overview.records import Record
 
-LAYOUT = "3"
+LAYOUT = "4"
 _TABLES = """
 CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS models (
@@ -186,14 +186,14 @@ class Store:
         return orjson.loads(found[0]) if found and found[0] else {}
 
     def runs(self, model: str, kind: str, most: int) -> list[dict[str, Any]]:
-        """Return the facts of a model's last days, retrains or rollouts, oldest first; a day evaluated twice counts once."""
+        """Return the facts of a model's last records of a kind, oldest first; a day evaluated twice counts once."""
         with self._open() as base:
             found = base.execute(
                 "SELECT day, start, facts FROM runs WHERE model = ? AND kind = ? ORDER BY day DESC, start DESC LIMIT ?",
                 (model, kind, most),
             ).fetchall()
         facts = [{"day": day, "start": start, **orjson.loads(text)} for day, start, text in reversed(found)]
-        if kind == "drift":  # the first run of a key is the current one
+        if kind in ("drift", "features"):  # the first run of a key is the current one
             facts = list({fact["day"]: fact for fact in reversed(facts)}.values())[::-1]
         return facts
 

@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 
 from evermodel.registry.tags import KIND, OURS, TRAFFIC_PLAN
-from evermodel.reports.overview.records import record_of
+from evermodel.reports.overview.records import features_of, record_of
 from evermodel.reports.overview.server import TrackingServer, tags_of
 from evermodel.reports.overview.store import Store, StoredModel
 from evermodel.reports.overview.summary import summarise
@@ -110,6 +110,8 @@ def _read(
     model_of = {identity: name for name, ids in store.experiments().items() for identity in ids}
     changed: set[str] = set()
     for page in server.runs(experiments, query, most):
-        records = [record for run in page if (record := record_of(run)) is not None]
+        records = [
+            record for run in page for record in (record_of(run), features_of(run)) if record is not None
+        ]
         changed |= store.keep_runs(model_of, records)
     return changed
