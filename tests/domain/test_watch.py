@@ -199,7 +199,7 @@ def test_without_labels_versions_and_classes_drift_is_found_and_performance_unkn
     found = run.judge()
 
     assert (found.version, found.severity) == ("any", "critical")
-    assert {c.column for c in found.drifting} == {"amount", "score"}
+    assert {c.column for c in found.drifting} == {"all features", "amount", "score"}
     assert "colour" not in {c.column for c in found.columns}  # context is logged, not tested
     assert not found.problem("performance").known  # type: ignore[union-attr]
     assert found.performance.estimated is not None
