@@ -15,7 +15,7 @@ from evermodel.monitoring.drift.verdict import ColumnDrift
 from evermodel.reports.overview.records import Record
 from support.airflow_runs import claim_airflow_home, database
 from support.browser import browser as browser
-from support.browser import needs_browser
+from support.browser import needs_browser, violations
 from support.models_page import ModelsPage
 from support.verdicts import a_column, a_verdict
 
@@ -123,12 +123,13 @@ def page(browser: Any, request: pytest.FixtureRequest) -> Iterator[Any]:
     assert [one for one in wrong if "404" not in one] == []
 
 
-def violations(page: Any) -> list[str]:
-    """Return what axe-core finds, with the first element of each."""
-    from axe_playwright_python.sync_playwright import Axe
+@pytest.mark.parametrize("path", ["/", "/models/churn", "/models/unknown"])
+def test_a_page_in_airflow_has_no_violation(page: Any, address: str, path: str) -> None:
+    page.goto(address + path)
+    page.locator("main").wait_for()
 
-    found = Axe().run(page).response["violations"]
-    return [f"{one['id']}: {one['help']} ({one['nodes'][0]['html'][:200]})" for one in found]
+    assert violations(page) == []
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
 
 
 def test_the_map_of_a_thousand_features_leads_to_the_tests_of_a_day(page: Any, address: str) -> None:

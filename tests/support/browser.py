@@ -23,3 +23,11 @@ def browser() -> Iterator[Any]:
         found = playwright.chromium.launch(executable_path=BROWSER, args=options, timeout=120_000)
         yield found
         found.close()
+
+
+def violations(page: Any) -> list[str]:
+    """Return what axe-core finds, with the first element of each."""
+    from axe_playwright_python.sync_playwright import Axe
+
+    found = Axe().run(page).response["violations"]
+    return [f"{one['id']}: {one['help']} ({one['nodes'][0]['html'][:200]})" for one in found]

@@ -6,17 +6,24 @@ import json
 from dataclasses import replace
 from datetime import UTC, datetime
 from types import SimpleNamespace
+from typing import Any
 
 from evermodel.alerts.failure_message import failure_message
 from evermodel.alerts.incident_message import IncidentView, incident_message
 from evermodel.alerts.outbox import preview_html, thread_html
 from evermodel.alerts.outbox_index import OutboxEntry
+from evermodel.cli.demo_replay.story import Row
 from evermodel.core.html import render
 from evermodel.data.validation.profile import ColumnProfile, SnapshotProfile
 from evermodel.data.validation.report import CheckResult, ValidationReport
 from evermodel.evaluation.decision import Gate
+from evermodel.modeling.foreign.model import ForeignDescription
 from evermodel.monitoring.drift.verdict import Bin
 from evermodel.monitoring.problems import Problem
+from evermodel.pipelines.adopt.decisions import VersionDecision
+from evermodel.pipelines.adopt.report import Adoption, Stretch
+from evermodel.pipelines.adopt.report import page as adoption_page
+from evermodel.pipelines.adopt.versions import ForeignVersion, ForeignVersions
 from evermodel.reports.drift_page import drift_page
 from evermodel.reports.retrain.decision_page import decision_page
 from evermodel.reports.retrain.document import PageTable
@@ -90,7 +97,12 @@ def a_description(text: str) -> str:
         "requestBody": {"content": content},
         "responses": {"200": {"description": text}},
     }
-    api = {"info": {"version": text}, "components": {}, "paths": {f"/{text}": {"post": operation}}}
+    read = {"summary": text, "responses": {"200": {"description": text}}}
+    api = {
+        "info": {"version": text},
+        "components": {},
+        "paths": {f"/{text}": {"get": read, "post": operation}},
+    }
     return render("serving/templates/docs.html", api=api, dumps=json.dumps)
 
 
@@ -114,6 +126,28 @@ def an_outbox(text: str) -> str:
     return render("alerts/templates/outbox.html", entries=[replace(entry, answers=[entry])])
 
 
+def a_demo(text: str) -> str:
+    rows = [Row(text, text, f"{kind} {text}", text, text) for kind in ("warning", "deployed", "no drift")]
+    return render(
+        "reports/templates/demo.html", title=text, footer=text, summary=text, stopped=True,
+        places=[(text, "http://x.example/", text)], rows=rows, messages=[(text, "outbox/index.html")],
+    )  # fmt: skip
+
+
+def an_adoption(text: str) -> str:
+    model: Any = None
+    versions = [ForeignVersion(text, model, datetime(2026, 1, day, tzinfo=UTC)) for day in (5, 6)]
+    decision = trial(gain=(-0.02, -0.03, -0.01), verdict="worse", reason=text).decision
+    return adoption_page(
+        Adoption(
+            spec=small_spec(), place=text, description=ForeignDescription(text, (), 0, (), ()),
+            versions=ForeignVersions(text, tuple(versions), versions[0]),
+            decisions=[VersionDecision(versions[0], "", None, text), VersionDecision(versions[1], text, decision, text)],
+            windows=9, stretches=[Stretch(text, "2026-01-05", "2026-01-06", 2, "critical", text)],
+        )
+    )  # fmt: skip
+
+
 PAGES = [
     a_card,
     a_validation_page,
@@ -123,4 +157,6 @@ PAGES = [
     a_preview,
     a_thread,
     an_outbox,
+    a_demo,
+    an_adoption,
 ]

@@ -36,7 +36,7 @@ def drift_page(verdict: DriftVerdict) -> str:
     ]
     if verdict.promotion is not None:
         checks.append(("fail" if verdict.promotion.hurt else "pass", "promotion", str(verdict.promotion)))
-    sections.append(PageSection("Other checks", [PageTable(("", "check", "why"), checks)]))
+    sections.append(PageSection("Other checks", [PageTable(("result", "check", "why"), checks)]))
     return render(
         "reports/templates/drift.html",
         kicker="Drift of a window",
@@ -63,7 +63,7 @@ def _basis(verdict: DriftVerdict) -> str:
 
 def _tests(verdict: DriftVerdict) -> list[Part]:
     rows = [(_MARKS.get(drift.severity, "fail"), *report_text.words(drift)) for drift in verdict.columns]
-    return [PageTable(("", *report_text.HEADER), rows)]
+    return [PageTable(("result", *report_text.HEADER), rows)]
 
 
 def _shares(drift: ColumnDrift) -> Part:

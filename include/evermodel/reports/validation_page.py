@@ -79,7 +79,7 @@ def _checks(checks: tuple[CheckResult, ...]) -> Part:
         (_MARKS[c.severity], c.name, c.found, c.allowed, "; ".join(c.examples) or "-", _key(c))
         for c in checks
     ]
-    return PageTable(("", "check", "found", "allowed", "examples", "severity key"), rows)
+    return PageTable(("result", "check", "found", "allowed", "examples", "severity key"), rows)
 
 
 def _key(check: CheckResult) -> str:

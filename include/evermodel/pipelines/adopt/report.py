@@ -22,7 +22,7 @@ from evermodel.spec import ModelSpec
 from evermodel.spec.window import parse_moment, whole_day
 
 _DAY, _WEEK = timedelta(days=1), timedelta(days=7)
-HEAD = ("", "version", "created", "shipped", "gate", "against", "rows", "metric", "gain", "why")
+HEAD = ("result", "version", "created", "shipped", "gate", "against", "rows", "metric", "gain", "why")
 
 
 @dataclass(frozen=True)
