@@ -164,17 +164,16 @@ class DemoReplay:
                 if incident["action"] == action:
                     count[kind] = count.get(kind, 0) + 1
         said = [part for kind, incident in incidents.items() if (part := _told(kind, incident, verdict))]
-        shown, metric = "; ".join(said) or "quiet", verdict["metric_value"]
+        shown, value = "; ".join(said) or "quiet", verdict["metric_value"]
+        metric = "not yet known" if value is None else f"{value:.3f}"  # of a version that has just begun
         told = [
             i["delivery"]
             for i in incidents.values()
             if i["action"] not in ("quiet", "update") and i["delivery"]
         ]
         sent = f"message to {told[0]['kind']}" if told else ""
-        self.rows.append(Row("drift", f"{day:%d %b}", shown, f"{metric:.3f}", sent))
-        self.say(
-            f"drift {day:%d %b}: {shown}, {verdict['metric']} {metric:.3f}" + (f", {sent}" if sent else "")
-        )
+        self.rows.append(Row("drift", f"{day:%d %b}", shown, metric, sent))
+        self.say(f"drift {day:%d %b}: {shown}, {verdict['metric']} {metric}" + (f", {sent}" if sent else ""))
         return str(incidents["drift"]["action"])
 
     def _note_retrain(self, run: dict[str, Any]) -> dict[str, Any]:
