@@ -194,7 +194,7 @@ def test_distributions_are_read_once_the_shadow_s_time_is_over(world: World) -> 
     shadowed(world, START + timedelta(hours=1), [0.2, 0.8] * 150, [0.2, 0.8] * 150)
 
     def seen(after: timedelta) -> Distribution | None:
-        return collect_evidence(world.spec, world.client, world.settings, plan, {"looks": []}, START + after)[
+        return collect_evidence(world.spec, world.client, world.settings, plan, {}, START + after)[
             0
         ].distribution
 

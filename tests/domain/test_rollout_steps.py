@@ -69,8 +69,6 @@ def test_a_canary_takes_its_steps_and_is_promoted(canary: RolloutWorld) -> None:
 
 
 def test_a_breach_gives_everything_back_and_marks_the_version(canary: RolloutWorld) -> None:
-    canary.report(NOW + HOUR, {"1": counted(5000, 5), "2": counted(250, 30)})
-    assert canary.steps.advance(NOW + HOUR / 8).move == "stay", "one burst may explain what one look sees"
     canary.report(NOW + HOUR, {"1": counted(9000, 9), "2": counted(500, 60)})
 
     look = canary.steps.advance(NOW + HOUR / 4)
@@ -234,8 +232,6 @@ def test_blue_green_switches_is_watched_and_goes_back_in_one_promotion(
     assert (switched.move, switched.state, made.champion) == ("promote", "running", "2")
     assert (made.plan.holds("2"), made.plan.warm, made.plan.share_of("2")) == (True, ("1",), 1.0)
     made.report(NOW, {"2": counted(1000, 100)})
-    assert made.steps.advance(NOW + HOUR / 6).move == "stay"
-    made.report(NOW, {"2": counted(2000, 200)})
     back = made.steps.advance(NOW + HOUR / 5)
     assert (back.move, back.state, made.champion) == ("roll_back", "rolled_back", "1")
     assert [(p.kind, p.by) for p in ModelRegistry(world.client).read(made.name).promotions][1:] == [

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections import defaultdict
-from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -55,14 +53,11 @@ class Truth:
         Response times, in multiples of the usual ones.
     noise
         Adds to the variance of the model's answers, and so to its Brier score.
-    bursts
-        Chance that a third of its requests between two looks fail.
     """
 
     errors: float = 0.001
     slow: float = 1.0
     noise: float = 0.0
-    bursts: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -77,14 +72,11 @@ class Traffic:
         Time between two looks.
     delay
         Time until a label is known; None: no labels.
-    outages
-        Chance that a third of all versions' requests between two looks fail.
     """
 
     requests: int
     look: timedelta
     delay: timedelta | None = None
-    outages: float = 0.0
 
 
 @dataclass
@@ -143,7 +135,6 @@ def play(
     plan, played, now = begun(strategy, spec), Played(), START
     world = _World(truths, traffic, rng)
     played.plans.append(plan)
-    before: dict[int, list[Mapping[str, float]]] = defaultdict(list)
     while now < START + horizon:
         now += traffic.look
         counts = world.answer(plan, now)
@@ -152,11 +143,8 @@ def play(
         if played.state != "running":
             continue
         played.looks += 1
-        evidence = Evidence(
-            world.counts, world.matured(now), "brier", smoke, world.baseline, before=before[plan.revision]
-        )
+        evidence = Evidence(world.counts, world.matured(now), "brier", smoke, world.baseline)
         verdict = CONTROLLERS[strategy].decide(spec, plan, evidence, now)
-        before[plan.revision].append(verdict.figures)
         played.why = verdict.why
         if verdict.move == "stay":
             continue
@@ -196,9 +184,9 @@ class _World:
         new = int(self._rng.binomial(total, plan.share_of(NEW)))
         if plan.limit is not None:
             new = min(new, max(plan.limit - self.counts[NEW].requests, 0))
-        found, out = {}, self._strikes(self._traffic.outages)
+        found = {}
         for version, requests in ((OLD, total - new), (NEW, new)):
-            found[version] = self._counted(version, requests, out)
+            found[version] = self._counted(version, requests)
             self.counts[version] = added(self.counts[version], found[version])
             if self._traffic.delay is not None and requests:
                 losses = _brier(self._truths[version], requests, self._rng)
@@ -218,17 +206,13 @@ class _World:
             )
         return {version: _moments(*sums) for version, sums in self._known.items() if sums[0] > 1}
 
-    def _strikes(self, chance: float) -> bool:
-        return chance > 0 and self._rng.random() < chance
-
-    def _counted(self, version: str, requests: int, out: bool) -> VersionCounts:
+    def _counted(self, version: str, requests: int) -> VersionCounts:
         truth = self._truths[version]
-        errors = 1 / 3 if out or self._strikes(truth.bursts) else truth.errors
         cumulative = norm.cdf(np.log(np.array(BOUNDS) / (_MEDIAN * truth.slow)) / _SPREAD)
         drawn = self._rng.multinomial(requests, np.diff(cumulative, prepend=0.0))
         names = [*(str(bound) for bound in BOUNDS[:-1]), "+Inf"]
         buckets = dict(zip(names, np.cumsum(drawn).tolist(), strict=True))
-        return VersionCounts(requests, int(self._rng.binomial(requests, errors)), buckets)
+        return VersionCounts(requests, int(self._rng.binomial(requests, truth.errors)), buckets)
 
 
 def _moments(rows: int, total: float, squares: float) -> Moments:

@@ -9,13 +9,6 @@ from datetime import datetime, timedelta
 from typing import Literal
 
 from evermodel.deployment.rollout.evidence import Evidence, Verdict
-from evermodel.deployment.rollout.looks import (
-    RolloutLook,
-    looks_of,
-    without_outages,
-    without_the_slowest,
-    without_the_worst,
-)
 from evermodel.registry.serving_heartbeats import VersionCounts
 from evermodel.registry.traffic_plan import TrafficPlan, since_step, stamp
 from evermodel.spec.rollout import GuardSpec
@@ -71,16 +64,13 @@ def run_canary_checks(spec: GuardSpec, plan: TrafficPlan, evidence: Evidence, st
     new, old = evidence.of(plan.challenger), evidence.of(plan.champion)
     if plan.challenger == plan.champion:
         old = evidence.baseline or VersionCounts()
-    slow = _slow(spec, new, old)
-    figures = {**figures_of(plan, evidence), "challenger_slow": float(slow)}
-    looks = looks_of([*evidence.before, figures], alone=plan.challenger == plan.champion)
     checks = [
         _requests(spec, new),
-        *_errors(spec, plan, looks, new, old, breach, -math.log(level)),
-        _latency(spec, looks, new, old, breach, -math.log(level), _to_come(spec, plan, evidence)),
+        *_errors(spec, plan, new, old, breach, -math.log(level)),
+        _latency(spec, new, old, breach, -math.log(level), _to_come(spec, plan, evidence)),
         _quality(plan, evidence, level / (CHECKS * steps)),
     ]
-    return _summed(checks, figures)
+    return _summed(checks, figures_of(plan, evidence))
 
 
 def exhausted(plan: TrafficPlan, evidence: Evidence) -> bool:
@@ -107,23 +97,13 @@ def _requests(spec: GuardSpec, new: VersionCounts) -> CanaryCheck:
 
 
 def _errors(
-    spec: GuardSpec,
-    plan: TrafficPlan,
-    looks: Sequence[RolloutLook],
-    new: VersionCounts,
-    old: VersionCounts,
-    breach: float,
-    proof: float,
+    spec: GuardSpec, plan: TrafficPlan, new: VersionCounts, old: VersionCounts, breach: float, proof: float
 ) -> list[CanaryCheck]:
     limit, checks = spec.max_error_rate, []
-    rest = new
-    if limit is not None and 0 < limit < 1:
-        new, old = without_outages(looks, new, old, limit)
-        rest = without_the_worst(looks, new, limit)
     if limit is not None:
         text = f"{_rate(new)} errors, limit {limit:.2%}"
         state: State = "open"
-        if 0 < limit < 1 and above(rest.errors, rest.requests, limit) >= breach:
+        if 0 < limit < 1 and above(new.errors, new.requests, limit) >= breach:
             state = "breach"
         elif limit >= 1 or (limit > 0 and below(new.errors, new.requests, limit) >= proof):
             state = "passed"
@@ -134,7 +114,7 @@ def _errors(
     if limit is not None and 0 < share < 1:
         # The larger of the two: callers stay with a version, and some send more requests.
         share = max(share, new.requests / max(new.requests + old.requests, 1))
-        worse = share < 1 and larger_part(rest.errors, old.errors, share) >= breach
+        worse = share < 1 and larger_part(new.errors, old.errors, share) >= breach
         text = f"{_rate(new)} errors, the champion {_rate(old)}"
         checks.append(CanaryCheck("errors beside the champion", "breach" if worse else "passed", text))
     return checks
@@ -148,22 +128,8 @@ def _to_come(spec: GuardSpec, plan: TrafficPlan, evidence: Evidence) -> bool:
     return plan.limit is None or plan.limit * share >= spec.min_requests * (1 - share)
 
 
-def _slow(spec: GuardSpec, new: VersionCounts, old: VersionCounts) -> int:
-    """Return how many answers of the challenger are slower than the champion's allow."""
-    usual = quantile(old.buckets, 1 - _TAIL)
-    if spec.max_latency_ratio is None or not math.isfinite(usual):
-        return 0
-    return slower_than(new.buckets, spec.max_latency_ratio * usual)[0]
-
-
 def _latency(
-    spec: GuardSpec,
-    looks: Sequence[RolloutLook],
-    new: VersionCounts,
-    old: VersionCounts,
-    breach: float,
-    proof: float,
-    to_come: bool,
+    spec: GuardSpec, new: VersionCounts, old: VersionCounts, breach: float, proof: float, to_come: bool
 ) -> CanaryCheck:
     usual = quantile(old.buckets, 1 - _TAIL)
     if spec.max_latency_ratio is not None and old.requests < spec.min_requests and to_come:
@@ -174,7 +140,7 @@ def _latency(
     slow, total = slower_than(new.buckets, spec.max_latency_ratio * usual)
     now = quantile(new.buckets, 1 - _TAIL)
     text = f"p99 {1000 * now:.3g} ms, the champion {1000 * usual:.3g} ms (limit {spec.max_latency_ratio:g} times)"
-    if above(*without_the_slowest(looks, slow, total, _TAIL), _TAIL) >= breach:
+    if above(slow, total, _TAIL) >= breach:
         return CanaryCheck("response time", "breach", text)
     fine = slow <= _TAIL * total and below(slow, total, _PROVED_TAIL) >= proof
     return CanaryCheck("response time", "passed" if fine else "open", text)

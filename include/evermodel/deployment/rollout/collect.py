@@ -42,8 +42,7 @@ def collect_evidence(
     reports = ServingReports.of(settings).read(plan.model)
     counts = reports.counts(rollout=plan.run_key, revision=plan.revision)
     losses, stored = _losses(spec, settings, plan, stored, now)
-    before = [look["figures"] for look in stored["looks"] if look["revision"] == plan.revision]
-    evidence = Evidence(counts, losses, loss_name(spec), baseline=rollout_baseline(stored), before=before)
+    evidence = Evidence(counts, losses, loss_name(spec), baseline=rollout_baseline(stored))
     switching = plan.strategy == "blue_green" and plan.step == blue_green.SMOKE
     if switching and since_step(plan, now) >= spec.rollout.look:
         found = smoke_test(spec, client, settings, plan.challenger, plan.champion, now)

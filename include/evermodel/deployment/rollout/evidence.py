@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Literal, Protocol
@@ -64,8 +64,6 @@ class Evidence:
         Counts of the champion before all requests were switched to the challenger.
     distribution
         Of a shadow's answers, at the end of its duration.
-    before
-        Figures of the earlier evaluations of the step, oldest first.
     """
 
     counts: Mapping[str, VersionCounts] = field(default_factory=dict)
@@ -74,7 +72,6 @@ class Evidence:
     smoke: Smoke | None = None
     baseline: VersionCounts | None = None
     distribution: Distribution | None = None
-    before: Sequence[Mapping[str, float | None]] = ()
 
     def of(self, version: str) -> VersionCounts:
         """Return the counts of a version."""
