@@ -220,8 +220,12 @@ def _networks(schema: Any) -> list[str]:
     found, left = [], [schema]
     while left:
         node = left.pop()
-        if isinstance(node, dict) and f"{node.get('__module__')}.{node.get('__class__')}" in NETWORKS:
-            found.append(str(json.loads(_text(node, "network"))))
+        name = f"{node.get('__module__')}.{node.get('__class__')}" if isinstance(node, dict) else ""
+        if name in NETWORKS:
+            text = _text(node, "network")
+            found.append(
+                str(json.loads(text)) if isinstance(text, str) else f"{name} without the name of a class"
+            )
         left += node.values() if isinstance(node, dict) else node if isinstance(node, list) else ()
     return found
 
