@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +28,6 @@ from evermodel.modeling.onnx.export_if_equal import compare  # noqa: E402
 from evermodel.modeling.onnx.graph import NotExportableError  # noqa: E402
 from evermodel.modeling.onnx.runtime import start  # noqa: E402
 from evermodel.modeling.skops_files import read_pipeline, write_pipeline  # noqa: E402
-from evermodel.registry.tracking import connect  # noqa: E402
 from evermodel.spec import CandidateSpec  # noqa: E402
 from evermodel.spec.features import OwnCode  # noqa: E402
 from evermodel.stats.weights import fit_arguments  # noqa: E402
@@ -217,27 +215,43 @@ def test_epochs_of_other_rows_or_parameters_are_not_taken_over(tmp_path: Path) -
     assert len(names) == 3
 
 
+_DIES = """
+import os, signal, sys
+from evermodel.modeling.networks.kept_epochs import EpochStore
+from evermodel.core.settings import Settings
+from evermodel.pipelines.retrain import Retrain
+from evermodel.registry.tracking import connect
+from evermodel.spec import load_spec
+from evermodel.spec.window import parse_moment
+
+name, key, as_of, reason, snapshot, last = sys.argv[1:]
+settings, write, kept = Settings.from_environment(), EpochStore.write, []
+
+def dying(store, epoch):
+    write(store, epoch)
+    kept.append(epoch.name)
+    if len(kept) == int(last):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+EpochStore.write = dying
+spec = load_spec(name, settings)
+retrain = Retrain(spec, key, parse_moment(as_of), reason, connect(settings.tracking_uri), settings)
+retrain.train(spec.candidates[0], snapshot)
+"""
+
+
 def _train(world: World, key: str, kill_after: int = 0) -> Any:
-    """Train the candidate in a process of its own, killed with its fit right after an epoch was kept."""
-    retrain, write, kept = world.retrain("2013-03-11", key), EpochStore.write, []
+    """Train the candidate, in a process of its own that is killed right after an epoch was kept if there is a number.
+
+    It is no fork: of a process that has used OpenMP, one may hang.
+    """
+    retrain = world.retrain("2013-03-11", key)
     snapshot = retrain.extract().path
-
-    def dying(store: EpochStore, epoch: KeptEpoch) -> None:
-        write(store, epoch)
-        kept.append(epoch.name)
-        if len(kept) == kill_after:
-            os.kill(os.getpid(), signal.SIGKILL)
-
     if not kill_after:
         return retrain.train(world.spec.candidates[0], snapshot)
-    child = os.fork()
-    if child == 0:
-        EpochStore.write = dying  # type: ignore[method-assign]
-        replace(retrain, client=connect(world.settings.tracking_uri)).train(
-            world.spec.candidates[0], snapshot
-        )
-        os._exit(0)
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    command = [sys.executable, "-c", _DIES, world.name, key, "2013-03-11", retrain.reason, snapshot]
+    environment = {**os.environ, **world.environment, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    return subprocess.run([*command, str(kill_after)], env=environment, check=False).returncode
 
 
 def test_a_killed_retrain_goes_on_and_ends_as_one_that_was_not(world: World) -> None:
