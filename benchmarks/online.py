@@ -21,7 +21,7 @@ from benchmarks.published import Published, published, rows_of
 from evermodel.cli.local_stack.ports import free_port
 from evermodel.cli.local_stack.processes import Service
 from evermodel.core.settings import Settings
-from evermodel.data.online.part import key_text, part_of
+from evermodel.data.online.part import key_text, part_of, values_of
 from evermodel.data.online.store import open_store
 from evermodel.data.online.write import write_online
 from evermodel.data.sources import read_window
@@ -105,10 +105,9 @@ def _mismatches(spec: ModelSpec, settings: Settings, now: datetime) -> int:
     keys = [key_text([row["customer"]]) or "" for row in rows]
     found = open_store(settings.feature_store_url).read(part_of(spec, view, online.period_at(now)), keys)
     assert found is not None
-    empty = [aggregate.without_events for aggregate in view.aggregates]
-    texts = [json.dumps(empty) if text is None else text for text in found]
     return sum(
-        text != json.dumps([row[name] for name in names]) for text, row in zip(texts, rows, strict=True)
+        json.dumps(values_of(view, text)) != json.dumps([row[name] for name in names])
+        for text, row in zip(found, rows, strict=True)
     )
 
 

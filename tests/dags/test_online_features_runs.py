@@ -7,14 +7,13 @@ import uuid
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
 import pytest
 import yaml
 from typer.testing import CliRunner
 
 from evermodel.cli.root import app
 from support.airflow_runs import parse_file, run
-from support.event_tables import ORDERS, START, VISITS, events_spec, rows_and_events
+from support.event_tables import START, events_spec, files_of, rows_and_events
 
 pytestmark = pytest.mark.integration
 
@@ -22,13 +21,8 @@ pytestmark = pytest.mark.integration
 @pytest.fixture
 def model(tmp_path: Path, database: str, monkeypatch: pytest.MonkeyPatch) -> str:
     """A model with tables of events, whose aggregates are looked up."""
-    for name, table in rows_and_events(rows=300, keys=20).items():
-        pq.write_table(table, tmp_path / f"{name}.parquet")
-    tables: dict[str, Any] = {
-        "orders": {**ORDERS, "path": f"{tmp_path}/orders.parquet"},
-        "visits": {**VISITS, "path": f"{tmp_path}/visits.parquet"},
-    }
-    spec = events_spec(online={"every": "1d", "delay": "6h"}, path=f"{tmp_path}/rows.parquet", tables=tables)
+    source = files_of(tmp_path, rows_and_events(rows=300, keys=20))
+    spec = events_spec(online={"every": "1d", "delay": "6h"}, **source)
     name = f"returns_{uuid.uuid4().hex[:8]}"
     (tmp_path / f"{name}.yaml").write_text(yaml.safe_dump({**spec.canonical(), "name": name}))
     monkeypatch.setenv("EVERMODEL_HOME", str(tmp_path / "home"))

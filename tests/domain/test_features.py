@@ -12,7 +12,6 @@ import ibis
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
-import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -27,20 +26,17 @@ from evermodel.data.validation.point_in_time import leak_checks
 from evermodel.spec import ModelSpec
 from evermodel.spec.load import load_spec
 from evermodel.spec.window import Window
-from support.event_tables import AGGREGATES, ORDERS, START, TEXTS, VISITS, events_spec, rows_and_events
+from support.event_tables import (
+    AGGREGATES,
+    ORDERS,
+    START,
+    TEXTS,
+    events_spec,
+    files_of,
+    rows_and_events,
+)
 
 WHOLE = Window(START, START + timedelta(days=12))
-
-
-def files_of(folder: Path, data: dict[str, pa.Table]) -> dict[str, Any]:
-    """Write the tables, and return the section `source` that reads them."""
-    for name, table in data.items():
-        pq.write_table(table, folder / f"{name}.parquet")
-    tables = {
-        "orders": {**ORDERS, "path": f"{folder}/orders.parquet"},
-        "visits": {**VISITS, "path": f"{folder}/visits.parquet"},
-    }
-    return {"path": f"{folder}/rows.parquet", "tables": tables}
 
 
 @pytest.fixture(scope="module")

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 from pydantic import ValidationError
 
@@ -18,13 +16,13 @@ from evermodel.core.database.tables import online_parts, online_values
 from evermodel.core.errors import FeatureStoreError, PermanentError
 from evermodel.core.settings import Settings
 from evermodel.data.features import Events, recompute
-from evermodel.data.online.part import key_text, part_of
+from evermodel.data.online.part import key_text, part_of, values_of
 from evermodel.data.online.store import OnlineStore, open_store
 from evermodel.data.online.write import write_online
 from evermodel.data.sources import read_window
 from evermodel.spec import ModelSpec
 from evermodel.spec.window import Window
-from support.event_tables import ORDERS, START, VISITS, events_spec, rows_and_events
+from support.event_tables import START, events_spec, files_of, rows_and_events
 from support.redis_server import needs_redis, redis_server
 
 NOON = START + timedelta(days=6, hours=12)
@@ -38,14 +36,7 @@ def data() -> dict[str, pa.Table]:
 
 @pytest.fixture(scope="module")
 def source(data: dict[str, pa.Table], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    folder = tmp_path_factory.mktemp("events")
-    for name, table in data.items():
-        pq.write_table(table, folder / f"{name}.parquet")
-    tables = {
-        "orders": {**ORDERS, "path": f"{folder}/orders.parquet"},
-        "visits": {**VISITS, "path": f"{folder}/visits.parquet"},
-    }
-    return {"path": f"{folder}/rows.parquet", "tables": tables}
+    return files_of(tmp_path_factory.mktemp("events"), data)
 
 
 @pytest.fixture(scope="module")
@@ -69,8 +60,7 @@ def looked_up(spec: ModelSpec, store: OnlineStore, row: dict[str, Any], period: 
         key = key_text([row[name] for name in view.key])
         texts = store.read(part_of(spec, view, period), [key or ""])
         assert texts is not None
-        values = [a.without_events for a in view.aggregates] if texts[0] is None else json.loads(texts[0])
-        found |= dict(zip(view.features, values, strict=True))
+        found |= dict(zip(view.features, values_of(view, texts[0]), strict=True))
     return found
 
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import random
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from evermodel.data.features import Events, recompute
 from evermodel.spec import ModelSpec
@@ -87,6 +89,17 @@ def rows_and_events(rows: int, keys: int, seed: int = 0, days: int = 12) -> dict
         ),
         "visits": pa.Table.from_pylist([_visit(draw, some_time(), some_key()) for _ in range(keys * 8)]),
     }
+
+
+def files_of(folder: Path, data: dict[str, pa.Table]) -> dict[str, Any]:
+    """Write the tables, and return the section `source` that reads them."""
+    for name, table in data.items():
+        pq.write_table(table, folder / f"{name}.parquet")
+    tables = {
+        "orders": {**ORDERS, "path": f"{folder}/orders.parquet"},
+        "visits": {**VISITS, "path": f"{folder}/visits.parquet"},
+    }
+    return {"path": f"{folder}/rows.parquet", "tables": tables}
 
 
 def _order(draw: random.Random, number: int, at: datetime, key: int | None) -> list[dict[str, Any]]:

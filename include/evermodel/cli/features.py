@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Annotated
 
 import typer
@@ -42,7 +41,7 @@ def read(
     as_json: AsJson = False,
 ) -> None:
     """Print what a request with a key would get now, or at another time."""
-    from evermodel.data.online.part import key_text, part_of
+    from evermodel.data.online.part import key_text, part_of, values_of
     from evermodel.data.online.store import open_store
 
     (spec, settings), moment = read_spec(model), time_of(as_of)
@@ -62,8 +61,7 @@ def read(
                 f"{view.name}: nothing is written of {period:%Y-%m-%d %H:%M} UTC",
                 f"run `evermodel features write {spec.name}`",
             )
-        values = [a.without_events for a in view.aggregates] if texts[0] is None else json.loads(texts[0])
-        found |= zip(view.features, values, strict=True)
+        found |= zip(view.features, values_of(view, texts[0]), strict=True)
     lines = [f"{name}: {value}" for name, value in found.items()]
     output.answer(
         as_json,

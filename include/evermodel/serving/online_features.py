@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import threading
 import time
@@ -17,7 +16,7 @@ from typing import Any, NamedTuple
 
 from evermodel.core.errors import EvermodelError, FeatureStoreError
 from evermodel.core.settings import Settings
-from evermodel.data.online.part import key_text, part_of
+from evermodel.data.online.part import key_text, part_of, values_of
 from evermodel.data.online.store import OnlineStore, open_store
 from evermodel.modeling.scoring.request_rows import LOOKED_UP, Inputs, ParsedRows, Row
 from evermodel.serving.breaker import LogThrottle
@@ -172,7 +171,7 @@ class _LookedUpView:
         self.key, self.features = view.key, view.features
         self._counters = cache(partial(metrics.lookups.labels, spec.name))
         self._spec, self._view, self._online = spec, view, spec.features.online
-        self.without_events = [aggregate.without_events for aggregate in view.aggregates]
+        self.without_events = values_of(view, None)
         self._older: datetime | None = None
         self._look_again = 0.0
         self._paused_until = 0.0
@@ -199,10 +198,7 @@ class _LookedUpView:
             if texts is None:
                 continue
             self._found(period, current)
-            return {
-                key: self.without_events if text is None else json.loads(text)
-                for key, text in zip(keys, texts, strict=True)
-            }
+            return {key: values_of(self._view, text) for key, text in zip(keys, texts, strict=True)}
         oldest = now - self._online.oldest
         raise FeatureStoreError(
             f"model {self._spec.name}: no features ({self._view.name}) of {oldest:%Y-%m-%d %H:%M} UTC or later are written"

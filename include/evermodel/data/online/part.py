@@ -61,6 +61,14 @@ def part_of(spec: ModelSpec, view: FeatureView, period: datetime) -> OnlinePart:
     return OnlinePart(spec.name, view.name, json_digest(content)[:16], period, kept)
 
 
+def values_of(view: FeatureView, text: str | None) -> list[float | str | None]:
+    """Return a view's values from the text of a key; without one they are those of no events."""
+    if text is None:
+        return [aggregate.without_events for aggregate in view.aggregates]
+    found: list[float | str | None] = json.loads(text)
+    return found
+
+
 def key_text(values: Sequence[Any]) -> str | None:
     """Return a key as text, the same for a number of any type; None if a value is missing.
 
