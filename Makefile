@@ -5,6 +5,7 @@ PYTHON ?= python3.11
 READY := $(VENV)/.ready
 # PyPI has no such build: there the install fails at once, and never fetches the gigabytes of CUDA.
 TORCH := torch==2.13.0+cpu
+FEAST := feast[duckdb,redis]==0.67.0
 # A commit of SQLite waits for the disk; on a memory disk with room for it the tests wait no more.
 RAM := $(shell grep -qsE ' /dev/shm tmpfs [^ ]*rw' /proc/mounts && ! grep -qsE ' /dev/shm tmpfs [^ ]*noexec' /proc/mounts \
 	&& df -Pk /dev/shm | awk 'NR == 2 && $$4 > 4000000 {print "TMPDIR=/dev/shm"}')
@@ -22,7 +23,7 @@ unexport PYTHONDONTWRITEBYTECODE
 unexport AIRFLOW_HOME
 
 .DEFAULT_GOAL := help
-.PHONY: help env torch build demo quick quick-tests test test-install test-production test-faults test-image check style types layers bench schema hashes docs clean
+.PHONY: help env torch feast build demo quick quick-tests test test-install test-production test-faults test-image check style types layers bench schema hashes docs clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
@@ -42,6 +43,13 @@ $(READY): requirements.txt requirements-dev.txt pyproject.toml plugins/pyproject
 torch: $(READY) ## Add PyTorch for processors to .venv, where pip finds its wheel; without it the tests of networks are skipped
 	$(BIN)/python -c "import torch" 2>/dev/null || $(BIN)/python -m pip install --quiet --disable-pip-version-check "$(TORCH)"
 
+feast: .feast/.ready ## Make .feast, an environment with Feast alone, for its tests and its benchmark
+
+.feast/.ready: $(READY) Makefile
+	$(BIN)/uv venv --quiet --clear --python $(BIN)/python .feast
+	$(BIN)/uv pip install --quiet --python .feast/bin/python --compile-bytecode "$(FEAST)"
+	@touch $@
+
 build: $(READY) ## Build both distributions into dist/: evermodel, and airflow-provider-evermodel
 	$(BIN)/uv build --quiet --out-dir dist .
 	$(BIN)/uv build --quiet --out-dir dist plugins
@@ -58,8 +66,8 @@ quick-tests: $(READY)
 test: check ## All checks and all tests: what CI runs
 	$(PYTEST) --durations=10 $(ARGS)
 
-test-install: $(READY) ## Both wheels in fresh environments: Airflow 3.1 to 3.3, each Python, Amazon MWAA's pins, serving (ARGS="-k 3.3")
-	$(BIN)/python -m pytest -q -s -m install -o tmp_path_retention_policy=failed tests/integration/test_install.py tests/serving/test_serving_installed.py $(ARGS)
+test-install: $(READY) feast ## Both wheels in fresh environments: Airflow 3.1 to 3.3, each Python, Amazon MWAA's pins, serving; Feast (ARGS="-k 3.3")
+	$(BIN)/python -m pytest -q -s -m install -o tmp_path_retention_policy=failed tests/integration/test_install.py tests/serving/test_serving_installed.py tests/integration/test_feast_join.py $(ARGS)
 
 test-production: $(READY) ## docker-compose.yaml as processes: Celery, PostgreSQL, Redis, S3, and everything killed once
 	.ci/production
@@ -102,5 +110,5 @@ docs: $(READY) ## Build the pages of docs/ into build/docs; a warning is an erro
 	$(BIN)/python -m sphinx -W --keep-going -q -b html docs build/docs
 
 clean: ## Remove .venv, caches and what the demo wrote
-	rm -rf $(VENV) .evermodel build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) .feast .evermodel build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 	find $(wildcard $(CODE)) -name __pycache__ -type d -prune -exec rm -rf {} +

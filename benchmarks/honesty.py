@@ -11,6 +11,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from scipy.stats import t as student
 
+from benchmarks.honesty_gates import estimate_rates, gate_rates
 from benchmarks.honesty_watch import watch_rates
 from benchmarks.outcome import Outcome
 from evermodel.evaluation.decision import compare
@@ -21,6 +22,7 @@ from evermodel.monitoring.performance.answers import Level
 from evermodel.monitoring.performance.decay import DecayTest
 from evermodel.spec import ModelSpec
 from evermodel.stats.bootstrap import ConfidenceInterval, paired_gain
+from evermodel.stats.classifier import classifier_test
 from evermodel.stats.clusters import Clusters
 from evermodel.stats.metrics import METRICS, Metric, MetricParameters, metrics_by_name
 from evermodel.stats.serial import serial_effect
@@ -76,6 +78,9 @@ def run(small: bool) -> Outcome:
         *_performance(times),
         *_concept(times),
         *_drift(times // 4),
+        *_whole_rows(times // 4),
+        *(Cell(*measured) for measured in gate_rates(times // 2, _SPEC)),
+        *(Cell(*measured) for measured in estimate_rates(times // 2)),
         *(Cell(*measured) for measured in watch_rates(times // 4)),
     ]
     rates, powers = [c for c in cells if not c.least], [c for c in cells if c.least]
@@ -169,6 +174,7 @@ def _next_window(times: int) -> Iterator[Cell]:
         "days wander (0.8)": (0.8, 0.0, 0.0),
         "a weekly season": (0.0, 0.0, 1.0),
         "weeks differ by 0.5 of a day": (0.0, 0.0, 0.0),
+        "a trend of one day's deviation over both": (0.0, 1.0, 0.0),
     }
     for world, (memory, trend, season) in worlds.items():
         values = _days(generator, times, 14, memory, trend, season)
@@ -259,6 +265,37 @@ def _drift(times: int) -> Iterator[Cell]:
             )
             alarms += found is not None and found <= _WATCH
         yield Cell("drift before a history: a column by days", world, times, alarms / times, _WATCH)
+    yield _wide(max(times // 8, 2), generator)
+
+
+def _wide(times: int, generator: np.random.Generator) -> Cell:
+    """Count tables of which any of 500 columns has a p-value by day at or under its share of 5 %."""
+    codes, alarms, columns = np.repeat(np.arange(35), 20), 0, 500
+    for _ in range(times):
+        days = 0.5 * generator.normal(size=(columns, 35))[:, codes]
+        for values in days + generator.normal(size=days.shape):
+            sides = (_side(values, codes, part) for part in (codes < 28, codes >= 28))
+            found = clustered_p_value(*sides, "x")
+            if found is not None and found <= _COVER / columns:
+                alarms += 1
+                break
+    return Cell("drift before a history: any of 500 columns", "days differ", times, alarms / times, _COVER)
+
+
+def _whole_rows(times: int) -> Iterator[Cell]:
+    """Count p-values of the classifier at or under 5 % where both samples are of one distribution, rows being the draws."""
+    generator = np.random.default_rng(6)
+    worlds: dict[str, tuple[int, Callable[[tuple[int, int]], Floats], int]] = {
+        "300 rows against 150, 5 columns": (5, generator.standard_normal, times // 2),
+        "heavy tails (t, 3 df)": (5, lambda shape: generator.standard_t(3, shape), times // 2),
+        "500 columns": (500, generator.standard_normal, max(times // 16, 2)),
+    }
+    for world, (columns, draw, count) in worlds.items():
+        tests = [
+            classifier_test(draw((300, columns)), draw((150, columns)), seed=seed) for seed in range(count)
+        ]
+        alarms = sum(test is not None and test.p_value <= _COVER for test in tests)
+        yield Cell("drift: whole rows", world, count, alarms / count, _COVER)
 
 
 def _side(values: Floats, days: NDArray[np.intp], part: NDArray[np.bool_]) -> ExactRows:

@@ -31,6 +31,7 @@ NAMES = (
     "page",
     "features",
     "online",
+    "flights_history",
 )
 SCALES = ("full", "small")
 

@@ -56,7 +56,8 @@ def airflow_pages(browser: Any, url: str, folder: Path) -> None:
     page.goto(f"{url}/dags/retrain_{MODEL}/runs/{last_run(page, url)}")
     page.get_by_label("Collapse Details Panel").click()
     page.get_by_label("Show Graph (Press g)").click()
-    page.locator(NODE).first.wait_for()
+    page.get_by_test_id("expand-all-button").click()  # the stages, with their tasks
+    page.locator(f"{NODE}[data-id=decide]").wait_for()
     page.add_style_tag(
         content="foreignObject, .react-flow text { overflow: visible }"
     )  # labels lose their tails
@@ -66,11 +67,11 @@ def airflow_pages(browser: Any, url: str, folder: Path) -> None:
 
 
 def graph_in_two_rows(page: Any, folder: Path) -> None:
-    """Keep the graph cut before the task `decide`: in one row its text would be too small to read."""
+    """Keep the graph cut before the stage of the decision: in one row its text would be too small to read."""
     boxes = [node.bounding_box() for node in page.locator(NODE).all()]
     left, right = min(b["x"] for b in boxes) - 20, max(b["x"] + b["width"] for b in boxes) + 20
     top, bottom = min(b["y"] for b in boxes) - 20, max(b["y"] + b["height"] for b in boxes) + 30
-    cut = page.locator(f"{NODE}[data-id=decide]").bounding_box()["x"] - 8
+    cut = page.locator(f"{NODE}[data-id=decision]").bounding_box()["x"] - 8
     page.screenshot(path=folder / "whole.png")
     whole = Image.open(folder / "whole.png").convert("RGB")
     rows = [

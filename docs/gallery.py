@@ -1,9 +1,13 @@
-"""Draw the pictures of docs/alerts.md: ``python docs/gallery.py`` (needs Chromium) builds them from the real messages."""
+"""Draw the pictures of docs/alerts.md: ``python docs/gallery.py`` (needs Chromium) builds them from the real messages.
+
+With ``--all FOLDER``, a page for each function that builds messages shows every kind, severity and state of them.
+"""
 
 from __future__ import annotations
 
 import shutil
 import subprocess
+import sys
 import tempfile
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -182,7 +186,22 @@ def photograph(page: str, target: Path, folder: Path) -> None:
     cut.quantize(128, dither=Image.Dither.NONE).save(target, optimize=True)
 
 
+def every_state(folder: Path) -> None:
+    """Write a page of each kind of message, with all of its states."""
+    sys.path[:0] = [str(IMAGES.parents[1]), str(IMAGES.parents[1] / "tests")]
+    from support.message_states import states
+
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, messages in states().items():
+        target = folder / f"{name}.html"
+        target.write_text(thread_html(messages[0], messages[1:]), encoding="utf-8")
+        print(target)
+
+
 if __name__ == "__main__":
+    if sys.argv[1:2] == ["--all"]:
+        every_state(Path(sys.argv[2]))
+        raise SystemExit
     with tempfile.TemporaryDirectory() as made:
         for name, page in pages(Path(made)).items():
             photograph(page, IMAGES / f"{name}.png", Path(made))

@@ -74,14 +74,21 @@ def _facets(data: Data) -> dict[str, Any]:
 
 
 def source_data(spec: ModelSpec) -> list[Data]:
-    """Return the datasets of the spec's source, as far as they are known without reading it."""
-    source = spec.source
+    """Return the datasets of the spec's source and its tables of events, as far as they are known without reading them."""
+    source, events = spec.source, spec.source.tables.values()
+    files = [_file(table.path) for table in events if table.path is not None]
     if source.kind == "files":
-        return [_file(source.path)]
-    if source.kind == "python":
-        return [Data("python", source.function)]
-    namespace, database = _database(source)
-    return [Data(namespace, ".".join(filter(None, (database, name)))) for name in _tables(source, namespace)]
+        found = [_file(source.path)]
+    elif source.kind == "python":
+        found = [Data("python", source.function)]
+    else:
+        namespace, database = _database(source)
+        name = source.table or source.expression if source.kind == "ibis" else None
+        names = _tables(name, source.query, namespace)
+        for table in events:
+            names += _tables(table.table, table.query, namespace) if table.path is None else []
+        found = [Data(namespace, ".".join(filter(None, (database, name)))) for name in names]
+    return list(dict.fromkeys([*found, *files]))
 
 
 def snapshot_data(settings: Settings, snapshot: Mapping[str, Any]) -> Data:
@@ -131,15 +138,15 @@ def _database(source: SqlSource | IbisSource) -> tuple[str, str]:
     return (f"{place}:{port}" if host and port else place), (database or "").strip("/")
 
 
-def _tables(source: SqlSource | IbisSource, namespace: str) -> list[str]:
-    """Return the names of the tables that are read."""
-    if source.kind == "ibis" and source.query is None:
-        return [source.table or source.expression or ""]
+def _tables(name: str | None, query: str | None, namespace: str) -> list[str]:
+    """Return the name that is read, or those of the tables that a query reads."""
+    if name is not None:
+        return [name]
     try:
         from openlineage.common.sql import parse
     except ImportError:
         return ["query"]
-    query = re.sub(r"\{\{\s*(start|end)\s*\}\}", r":\1", source.query or "")
+    query = re.sub(r"\{\{\s*(start|end)\s*\}\}", r":\1", query or "")
     found = parse([query], dialect=namespace.partition(":")[0])
     default = "public." if namespace.startswith("postgres:") else ""
     names = [t.qualified_name if t.schema else default + t.name for t in found.in_tables] if found else []

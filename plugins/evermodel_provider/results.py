@@ -173,12 +173,14 @@ class DeliveryResult(TypedDict):
     :param kind: ``slack``, ``outbox``, or ``queued`` for one that is sent later.
     :param ts: Slack's time of the message.
     :param path: Folder of the message in the outbox.
+    :param root: Of a reply, the ``ts`` of its thread.
     """
 
     kind: str
     channel: str
     ts: str
     path: str
+    root: NotRequired[str]
 
 
 class RetrainReportResult(TypedDict):

@@ -16,15 +16,11 @@ import pytest
 
 from evermodel.alerts.approval_message import APPROVE, BUTTONS, REJECT, ApprovalForm
 from evermodel.alerts.incident_message import INCIDENT_BUTTONS, IncidentForm
-from evermodel.alerts.incidents.handler import IncidentHandler
-from evermodel.alerts.incidents.respond import IncidentResponder
-from evermodel.alerts.incidents.response import Response
-from evermodel.alerts.incidents.store import RegistryIncidents
-from evermodel.alerts.publisher import clock, message_queue
-from evermodel.registry.tracking import keyed_run
+from evermodel.alerts.publisher import message_queue
 from support.airflow_runs import Done, database, run
+from support.alarmed_model import alarmed as alarmed
+from support.alarmed_model import answered
 from support.flights import World
-from support.verdicts import a_problem, a_verdict
 
 pytestmark = pytest.mark.integration
 
@@ -166,7 +162,7 @@ def parked(dag_id: str) -> ApprovalForm:
     from airflow.utils.session import create_session
     from sqlalchemy import select
 
-    for _ in range(600):
+    for _ in range(1800):  # the first run of a process loads Airflow
         with create_session() as session:
             wanted = (TaskInstance.dag_id == dag_id, TaskInstance.state == "awaiting_input")
             found = session.scalars(select(TaskInstance).where(*wanted)).first()
@@ -253,30 +249,6 @@ def test_what_is_forged_old_or_a_copy_is_refused_without_a_word(press: Callable[
 
     assert done.state == "success"
     assert [(one.approved, one.by) for one in noted] == [(False, "ada")]
-
-
-@pytest.fixture
-def alarmed(world: World, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> World:
-    """A model with an open incident about drift."""
-    for name, value in world.environment.items():
-        monkeypatch.setenv(name, value)
-    world.client.create_registered_model(world.name)
-    day = keyed_run(world.client, f"{world.name}-monitoring", "drift/1", kind="drift", name="drift/1")
-    handler = IncidentHandler(
-        *(world.spec, RegistryIncidents(world.client, world.name, day.info.run_id)),
-        *(message_queue(world.settings), {}),
-        *(lambda kind: "", None, clock()),
-        answerable=True,
-    )
-    as_of = clock()
-    handler.handle(a_verdict(model=world.name, problems=(a_problem(),)), as_of, tmp_path)
-    return world
-
-
-def answered(world: World) -> Response | None:
-    queue = message_queue(world.settings)
-    (found,) = IncidentResponder(world.spec, world.client, queue, clock()).open_incidents()
-    return found.response
 
 
 def test_who_may_run_the_drift_dag_answers_an_incident_by_its_buttons(

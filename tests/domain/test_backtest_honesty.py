@@ -22,6 +22,8 @@ from evermodel.pipelines.backtest.replay import replay_policy
 from evermodel.pipelines.backtest.run import comparison_of, run_backtest
 from evermodel.spec.window import Window
 from support.backtest_history import START, TURN, history, plan_of, spec_of
+from support.event_tables import ON_ENGINES, events_spec, files_of, rows_and_events
+from support.event_tables import START as EVENTS_START
 
 EVER = Window(datetime(2000, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC))
 DAY = timedelta(days=1)
@@ -186,3 +188,13 @@ def test_an_ended_backtest_goes_on_where_it_stopped(tmp_path: Path, monkeypatch:
     ):
         monkeypatch.setattr(f"evermodel.pipelines.backtest.{work}", refuse)
     assert replay_policy(plan, POLICIES["weekly"]) == whole
+
+
+def test_aggregates_of_events_stay_as_they_were_known_at_each_rows_time(tmp_path: Path) -> None:
+    spec = events_spec(ON_ENGINES, **files_of(tmp_path, rows_and_events(rows=200, keys=20)))
+    whole = read_window(spec, EVER, with_label=True)
+    moment = EVENTS_START + timedelta(days=6)
+    known = known_at(record_history(spec, tmp_path / "history"), moment)
+    names = [aggregate["name"] for aggregate in ON_ENGINES]
+    assert known.select(names).equals(whole.filter(pc.less(whole["at"], moment)).select(names))
+    assert 50 < known.num_rows < whole.num_rows

@@ -13,7 +13,7 @@ from evermodel.modeling import estimators
 from evermodel.modeling.estimators import build_pipeline
 from evermodel.modeling.fitting import TrainingJob, TrainingRows
 from evermodel.modeling.skops_files import _skops_io, checked_dump
-from evermodel.stats.metrics import calibration_error
+from evermodel.stats.calibration import calibration_error
 from support.training_jobs import LINEAR, TREES, workbench
 
 

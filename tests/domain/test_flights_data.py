@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import duckdb
@@ -14,7 +15,10 @@ import pytest
 from evermodel.core.errors import SourceError
 from evermodel.core.settings import Settings
 from evermodel.data.examples import flights
+from evermodel.data.features import Events, recompute
+from evermodel.data.sources import read_events, read_window
 from evermodel.spec import load_spec
+from evermodel.spec.window import Window
 
 ROOT = Path(__file__).parents[2]
 SAMPLE = ROOT / "tests" / "data" / "flights_sample.parquet"
@@ -102,6 +106,38 @@ def test_the_committed_sample_is_what_the_recipe_makes(tmp_path: Path) -> None:
 
 
 @installed
+def test_a_departure_is_reported_a_quarter_of_an_hour_later_and_never_to_its_own_flight(
+    folder: Path, database: duckdb.DuckDBPyConnection
+) -> None:
+    files = [str(folder / "departures.parquet"), str(folder / "flights.parquet")]
+    departures, early, soonest, own = (
+        database.execute(
+            "SELECT count(*), count(*) FILTER (delay < 0), min(reported_at - departed_at)::VARCHAR, "
+            "count(*) FILTER (reported_at <= scheduled_at) "
+            "FROM read_parquet(?) LEFT JOIN read_parquet(?) USING (flight_id)",
+            files,
+        ).fetchone()
+        or ()
+    )
+    assert (departures, soonest, own) == (328_521, "00:15:00", 0)
+    assert early > 100_000
+
+
+@installed
+def test_the_spec_with_history_sees_what_plain_python_sees(folder: Path) -> None:
+    pytest.importorskip("ibis")
+    spec = load_spec(ROOT / "include" / "models" / "flights_history.yaml", Settings.from_environment({}))
+    spec = flights.with_flights(spec, folder)
+    window = Window(datetime(2013, 3, 8, 17, tzinfo=UTC), datetime(2013, 3, 8, 18, tzinfo=UTC))
+    found = read_window(spec, window, with_label=False).to_pylist()
+    events = {"departures": Events(spec, "departures", read_events(spec, "departures", window).to_pylist())}
+    assert len(found) > 30
+    for row, again in zip(found, recompute(spec, found, events), strict=True):
+        assert {name: row[name] for name in again} == again
+    assert min(row["origin_departures_1h"] for row in found) > 0
+
+
+@installed
 def test_an_equal_file_is_left_alone_and_another_is_replaced(folder: Path) -> None:
     file = folder / "flights.parquet"
     before = file.stat().st_ino
@@ -110,7 +146,7 @@ def test_an_equal_file_is_left_alone_and_another_is_replaced(folder: Path) -> No
     file.write_bytes(b"cut off")
     flights.prepare_flights(folder)
     assert file.read_bytes() == content
-    assert os.listdir(folder) == ["flights.parquet"]
+    assert sorted(os.listdir(folder)) == ["departures.parquet", "flights.parquet"]
 
 
 def test_a_missing_package_is_an_error_that_says_how_to_get_it(

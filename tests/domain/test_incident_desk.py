@@ -267,7 +267,7 @@ def test_skew_opens_an_incident_of_its_own_the_same_day_and_nothing_else(team: W
     others = [Problem(kind, "none", "fine") for kind in ("drift", "quality", "performance", "serving")]  # type: ignore[arg-type]
     done = team.look(1, *others, Problem("skew", "critical", line, details=(line,)))
     assert {kind: one.action for kind, one in done.items() if one.incident} == {"skew": "open"}
-    assert "served features differ" in "".join(team.said())
+    assert "skew of served features" in "".join(team.said())
 
 
 def test_tags_keep_to_mlflows_limits_whatever_the_texts(team: WatchedModel) -> None:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from sklearn import metrics as sk
 
 from evermodel.stats.decisions import ThresholdRule
-from evermodel.stats.metrics import METRICS, MetricParameters, calibration_error, metrics_by_name
+from evermodel.stats.metrics import METRICS, MetricParameters, metrics_by_name
 
 PEERS = {
     "roc_auc": sk.roc_auc_score,
@@ -176,18 +176,3 @@ def test_a_resample_without_positives_has_no_value(name: str) -> None:
 )
 def test_a_gain_is_positive_when_the_challenger_is_better(name: str, sign: int) -> None:
     assert METRICS[name].gain(0.8, 0.7) == pytest.approx(0.1 * sign)
-
-
-def test_calibration_error_of_known_cases() -> None:
-    labels = np.tile([1, 0, 0, 0], 50)
-
-    assert calibration_error(labels, np.full(200, 0.25), bins=1) == pytest.approx(0)
-    assert calibration_error(labels, np.full(200, 0.65), bins=1) == pytest.approx(0.4)
-    # Two bins of 100 rows: 0.2 said and 0.0 seen, 0.6 said and 0.5 seen.
-    two = np.repeat([0.2, 0.6], 100)
-    seen = np.concatenate([np.zeros(100), np.tile([0, 1], 50)])
-    assert calibration_error(seen, two, bins=2) == pytest.approx((0.2 + 0.1) / 2)
-
-
-def test_calibration_error_takes_fewer_rows_than_bins() -> None:
-    assert calibration_error(np.array([1, 0]), np.array([0.9, 0.1])) == pytest.approx(0.1)

@@ -28,6 +28,7 @@ from evermodel.modeling.onnx.export_if_equal import compare  # noqa: E402
 from evermodel.modeling.onnx.graph import NotExportableError  # noqa: E402
 from evermodel.modeling.onnx.runtime import start  # noqa: E402
 from evermodel.modeling.skops_files import read_pipeline, write_pipeline  # noqa: E402
+from evermodel.modeling.training import TrainedCandidate  # noqa: E402
 from evermodel.spec import CandidateSpec  # noqa: E402
 from evermodel.spec.features import OwnCode  # noqa: E402
 from evermodel.stats.weights import fit_arguments  # noqa: E402
@@ -168,7 +169,7 @@ def test_an_interrupted_fit_goes_on_after_its_last_epoch_and_ends_as_one_that_wa
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Killed while an epoch is written: what was there before is whole, and no epoch is computed again."""
-    store, done = EpochStore(tmp_path / "epochs"), []
+    store, done = EpochStore(tmp_path, "retrain", "mlp"), []
     epoch = NetworkFit._epoch
     monkeypatch.setattr(NetworkFit, "_epoch", lambda *given: (done.append(1), epoch(*given))[1])
     job = workbench(candidate(epochs=8), training={"early_stopping": True})
@@ -207,12 +208,33 @@ def test_an_interrupted_fit_goes_on_after_its_last_epoch_and_ends_as_one_that_wa
 
 
 def test_epochs_of_other_rows_or_parameters_are_not_taken_over(tmp_path: Path) -> None:
-    store = EpochStore(tmp_path)
+    store = EpochStore(tmp_path, "retrain", "mlp")
     for params in ({}, {"hidden": 8}, {"random_state": 5}):
         with keeping_epochs(store.read(), store.write):
             fitted(**params)
     names = {name for name in store.read() if len(name) == 32}
     assert len(names) == 3
+
+
+def test_epochs_without_those_that_early_stopping_needs_are_not_taken_over(tmp_path: Path) -> None:
+    """A file was lost, or deleted before the process that deleted them was killed."""
+    store = EpochStore(tmp_path, "retrain", "mlp")
+    for _ in range(2):
+        with keeping_epochs(store.read(), store.write):
+            estimator = fitted()[1][-1]
+        assert list(dict(estimator.staged(np.zeros((1, 4))))) == [1, 2, 3, 4, 5, 6]
+        next(store.folder.glob("*-3")).unlink()
+
+
+def test_what_an_unfinished_retrain_left_is_deleted_by_the_next(tmp_path: Path) -> None:
+    left, beside, mine = (
+        EpochStore(tmp_path, *place) for place in (("one", "mlp"), ("two", "mlp2"), ("two", "mlp"))
+    )
+    for store in (left, beside, mine):
+        store.write(KeptEpoch("epoch", b"weights"))
+    mine.clear()
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == [beside.folder / "epoch"]
+    assert not left.folder.parent.exists()
 
 
 _DIES = """
@@ -240,28 +262,27 @@ retrain.train(spec.candidates[0], snapshot)
 """
 
 
-def _train(world: World, key: str, kill_after: int = 0) -> Any:
-    """Train the candidate, in a process of its own that is killed right after an epoch was kept if there is a number.
+def _train(world: World, key: str, *killed_after: int) -> TrainedCandidate:
+    """Train the candidate; before that in processes of their own that are killed right after so many epochs were kept.
 
-    It is no fork: of a process that has used OpenMP, one may hang.
+    They are no forks: of a process that has used OpenMP, one may hang.
     """
     retrain = world.retrain("2013-03-11", key)
     snapshot = retrain.extract().path
-    if not kill_after:
-        return retrain.train(world.spec.candidates[0], snapshot)
-    command = [sys.executable, "-c", _DIES, world.name, key, "2013-03-11", retrain.reason, snapshot]
     environment = {**os.environ, **world.environment, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-    return subprocess.run([*command, str(kill_after)], env=environment, check=False).returncode
+    given = [sys.executable, "-c", _DIES, world.name, key, "2013-03-11", retrain.reason, snapshot]
+    for number in killed_after:
+        died = subprocess.run([*given, str(number)], env=environment, check=False)
+        assert died.returncode == -signal.SIGKILL
+        assert list((world.settings.lake / "epochs" / world.name).rglob("*-*"))
+    return retrain.train(world.spec.candidates[0], snapshot)
 
 
 def test_a_killed_retrain_goes_on_and_ends_as_one_that_was_not(world: World) -> None:
-    """Killed in the fold, in the final fit and again; the runs and models are those of one attempt."""
+    """Killed in the fold and in the final fit; the runs and models are those of one attempt."""
     world.change(candidates=[candidate(epochs=4)], trusted_types=list(TYPES))
-    for number in (3, 5, 7):
-        assert _train(world, "killed", number) == -signal.SIGKILL
-        assert list((world.settings.lake / "epochs" / world.name).rglob("*"))
-    trained, plain = _train(world, "killed"), _train(world, "plain")
-    assert not list((world.settings.lake / "epochs").rglob("*.*"))
+    trained, plain = _train(world, "killed", 3, 7), _train(world, "plain")
+    assert not [path for path in (world.settings.lake / "epochs").rglob("*") if path.is_file()]
     assert (trained.validation, trained.params) == (plain.validation, plain.params)
 
     weights = []
@@ -288,18 +309,18 @@ print(json.dumps([served.engine, [answer.score for answer in served.predict([tup
 """
 
 
-def test_the_whole_loop_and_an_answer_without_pytorch(world: World, tmp_path: Path) -> None:
-    world.change(candidates=[candidate(epochs=4)], trusted_types=list(TYPES))
-    done = go_round(world, tmp_path)
+def test_the_whole_loop_and_an_answer_without_pytorch(world: World) -> None:
+    done = go_round(world, "binary", candidate(epochs=4), trusted_types=list(TYPES))
+    spec = done.world.spec
     assert done.served.engine == "onnx"
     packages = json.loads((done.files / "packages.json").read_text())["packages"]
     assert list(packages) == ["own_networks"]
 
     log = done.log.dropna().head(3)
-    rows = feature_frame(world.spec, log)[list(done.served.inputs.names)].to_numpy(dtype=object).tolist()
+    rows = feature_frame(spec, log)[list(done.served.inputs.names)].to_numpy(dtype=object).tolist()
     answered = subprocess.run(
         [sys.executable, "-c", _ANSWER, str(done.files)], capture_output=True, text=True, check=True,
-        input=json.dumps([world.spec.canonical(), rows]), env={**os.environ, "EVERMODEL_TRUSTED_PACKAGES": ""},
+        input=json.dumps([spec.canonical(), rows]), env={**os.environ, "EVERMODEL_TRUSTED_PACKAGES": ""},
     )  # fmt: skip
     engine, scores = json.loads(answered.stdout)
     assert engine == "onnx"

@@ -240,11 +240,10 @@ def test_the_command_prints_a_line_a_check_and_fails_with_it(
     assert [check["name"] for check in line["candidates"]["own"] if not check["passed"]] == ["store and load"]
 
 
-def test_the_whole_loop(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_whole_loop(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """A pipeline with a transformer of one's own passes the gate, serves, scores, and is made again bit for bit."""
-    world.change(candidates=[OWN], trusted_types=list(TYPES))
-    done = go_round(world, tmp_path)
-    spec, version, files = world.spec, done.version, done.files
+    done = go_round(world, "binary", OWN, trusted_types=list(TYPES))
+    spec, version, files = done.world.spec, done.version, done.files
     assert done.served.engine == "sklearn"
 
     monkeypatch.setenv("EVERMODEL_TRUSTED_PACKAGES", "")

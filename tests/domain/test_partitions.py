@@ -223,3 +223,11 @@ def test_what_killed_processes_left_is_swept_away_after_days(settings: Settings)
                 os.utime(path, (time.time() - age, time.time() - age))
         take_snapshot(spec, moment(8), settings)
         assert [file.exists() for file in left] == [there] * 3
+
+
+def test_fields_of_later_releases_change_no_key_until_they_are_set() -> None:
+    plain = small_spec("", source={"path": "orders.parquet"}).source
+    named = small_spec("", source={"path": "orders.parquet", "upstream": "shop"}).source
+    earlier = {"complete", "encoding", "kind", "late", "path", "query", "tables", "text"}
+    assert plain.content.keys() == earlier
+    assert plain.content == named.content

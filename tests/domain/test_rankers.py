@@ -11,33 +11,26 @@ import pytest
 from pydantic import ValidationError
 
 from evermodel.core.errors import SourceError, SpecError
-from evermodel.data.dtypes import feature_frame, with_label
-from evermodel.data.prediction_log import read_log
+from evermodel.data.dtypes import with_label
 from evermodel.modeling import tasks
 from evermodel.modeling.estimators import build_pipeline
 from evermodel.modeling.fitting import rows_from
-from evermodel.modeling.model_store import download, load_files
-from evermodel.modeling.scoring.day import score_day
-from evermodel.modeling.scoring.loaded_version import Answer, read_served
+from evermodel.modeling.scoring.loaded_version import Answer
 from evermodel.modeling.scoring.request_rows import Inputs, parse_rows
 from evermodel.modeling.skops_files import read_pipeline, write_pipeline
-from evermodel.modeling.training import fit_final
-from evermodel.pipelines.drift import DriftRun
-from evermodel.pipelines.reproduce_worker import compare_answers
 from evermodel.serving.fallback import Answered
 from evermodel.serving.predict import _completed
 from evermodel.spec import ModelSpec
-from evermodel.spec.window import last_day, parse_moment
 from evermodel.stats.metrics import MetricParameters, metrics_by_name
 from support.flights import World
 from support.small_model import small_rows, small_spec
+from support.whole_loop import go_round
 
 RANKERS = {
     "lightgbm": ("lightgbm.LGBMRanker", {"n_estimators": 15, "min_child_samples": 5}),
     "xgboost": ("xgboost.XGBRanker", {"n_estimators": 15}),
     "catboost": ("catboost.CatBoostRanker", {"iterations": 15}),
 }
-LISTS = "SELECT *, strftime(scheduled_at, '%Y-%m-%d ') || origin AS board FROM source"
 
 
 def _candidate(library: str) -> dict[str, Any]:
@@ -143,43 +136,14 @@ def test_a_request_of_several_lists_ranks_each() -> None:
     assert found.context == [("a",), ("b",), ("a",), ("b",)]
 
 
-def _with_lists(world: World, library: str) -> None:
-    """Rank the flights of each day and airport: which of them will be late."""
-    world.change(
-        task="ranking",
-        group_column="board",
-        context=["board"],
-        source={"query": LISTS},
-        candidates=[_candidate(library)],
-        gate={"metric": None, "floor": None, "margin": 5.0, "max_calibration_error": None},
-    )
+@pytest.mark.slow
+def test_the_whole_loop(world: World) -> None:
+    """Flights of a day and an airport make a list: proposed, trained, gated, served, judged, and rolled back."""
+    done = go_round(world, "ranking", _candidate("lightgbm"), days=6, evidence=True)
 
-
-def test_the_whole_loop(world: World, tmp_path: Path) -> None:
-    """Train, gate, register, serve, batch, drift and performance, and make it again bit for bit."""
-    _with_lists(world, "lightgbm")
-    first, version = world.champion("2013-03-11", evidence=True), world.champion("2013-03-25")
-    assert first != version
-
-    spec, client, files = world.spec, world.client, tmp_path / "model"
-    download(client, f"models:/{world.name}/{version}", files)
-    served = read_served(spec, version, files)
-    assert served.engine == "onnx"
-    for day in range(26, 32):
-        score_day(spec, parse_moment(f"2013-03-{day}"), client, world.settings)
-    moment = parse_moment("2013-03-31")
-    log = read_log(spec, world.settings.lake, last_day(moment)).to_pandas()
-    assert log["board"].str.fullmatch(r"2013-03-30 (JFK|LGA|EWR)").all()
-    frame = feature_frame(spec, log)
-    rows = list(frame[list(served.inputs.names)].itertuples(index=False, name=None))
-    np.testing.assert_allclose([a.score for a in served.predict(rows)], log["score"], rtol=0, atol=1e-12)
-
-    verdict = DriftRun(spec, moment, client, world.settings).judge()
-    assert verdict.performance.metric == "ndcg"
-    assert 0 < verdict.performance.low < verdict.performance.value < verdict.performance.high < 1
-
-    snapshot, as_of = world.retrain("2013-03-25").extract().path, parse_moment("2013-03-25")
-    again = fit_final(spec, spec.candidates[0], snapshot=snapshot, as_of=as_of, settings=world.settings)
-    stored = load_files(files).pipeline
-    compared = compare_answers(tasks.predict(spec, stored, frame), tasks.predict(spec, again, frame))
-    assert compared["different_rows"] == 0
+    assert done.served.engine == "onnx"
+    assert (done.world.spec.group_column, done.world.spec.context) == ("board_id", ("board_id",))
+    assert done.log["board_id"].str.fullmatch(r"2013-04-0\d (JFK|LGA|EWR)").all()
+    found = done.verdict.performance
+    assert found.metric == "ndcg"
+    assert 0 < found.low < found.value < found.high < 1

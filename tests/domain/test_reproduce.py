@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -174,7 +175,29 @@ def test_answers_are_compared_bit_for_bit() -> None:
     found = compare_answers(one, other)
     assert (found["rows"], found["different_rows"]) == (3, 1)
     assert 0 < found["largest_difference"] < 1e-15
-    assert compare_answers(one, one[:, :1]) == {"rows": 3, "different_rows": 3, "largest_difference": None}
+    assert found["digits"] == 15
+    assert compare_answers(one, one + 0.0123)["digits"] == 1
+    assert compare_answers(one, one.copy())["digits"] is None
+    other_shape = {"rows": 3, "different_rows": 3, "largest_difference": None, "digits": None}
+    assert compare_answers(one, one[:, :1]) == other_shape
+
+
+def test_what_another_processor_rounds_differently_is_the_same_model(first: World) -> None:
+    found = reproduce(first.client, first.name, "1", first.settings)
+    assert found.processor == found.processor_now
+    here = replace(found, identical=False, different_rows=7, largest_difference=4e-16, digits=15)
+    there = replace(here, processor="another")
+    assert [one.reproduced for one in (found, here, there)] == [True, False, True]
+    assert "all" in there.sentences()[0]
+    assert "have the same answer to 15 digits (fitted on another processor" in there.sentences()[0]
+    assert f"  processor another then, {found.processor_now} now" in there.sentences()
+    for wrong in (
+        replace(there, digits=5),
+        replace(there, processor="unknown"),
+        replace(there, differences=("seed",)),
+    ):
+        assert not wrong.reproduced
+        assert "is NOT reproduced" in wrong.sentences()[0]
 
 
 def test_packages_of_other_versions_are_named(tmp_path: Path) -> None:

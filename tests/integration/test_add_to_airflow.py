@@ -63,7 +63,8 @@ def test_the_unpacked_wheels_build_every_dag(
     domain, provider, *ids = json.loads(done.stdout.splitlines()[-1])
     assert {str(Path(file).parents[1]) for file in (domain, provider)} == {str(tmp_path / "unpacked")}
     shared = {"digest_data-science", "evermodel_messages", "evermodel_guard"}
-    assert set(ids) == {f"{kind}_flights" for kind in KINDS} | shared
+    models = ("flights", "flights_history")
+    assert set(ids) == {f"{kind}_{model}" for kind in KINDS for model in models} | shared
 
 
 @pytest.mark.slow

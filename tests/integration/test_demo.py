@@ -37,7 +37,7 @@ def test_the_demo_tells_its_story_and_leaves_nothing_behind(tmp_path: Path) -> N
     assert done.returncode == 0, output
     assert "All checks passed." in output
     assert (
-        "2 champions, 1 incident about performance, 1 incident about drift, 2 quiet days without a message"
+        "3 champions, 1 incident about performance, 1 incident about drift, 2 quiet days without a message"
         in output
     )
     assert "failed: 0." in output
@@ -54,6 +54,7 @@ def test_the_demo_tells_its_story_and_leaves_nothing_behind(tmp_path: Path) -> N
     assert (tmp_path / "home" / "index.html").as_uri() in output
     for shown in (
         "better, deployed version 2",
+        "(without history 0.",
         f"127.0.0.1:{ports.airflow}/plugin/models",
         "stopped its servers",
     ):

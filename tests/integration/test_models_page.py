@@ -8,26 +8,33 @@ import re
 import signal
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import httpx
 import pytest
+from mlflow import MlflowClient
 from sqlalchemy import create_engine, text
 from tests.simulations.page_history import last_midnight, write_history
 
+from evermodel.alerts.incidents.state import Incident, IncidentState
+from evermodel.alerts.incidents.store import read_incidents, write_incidents
 from evermodel.cli.local_stack.airflow_api import AirflowApi
 from evermodel.cli.local_stack.local import LocalStack
 from evermodel.cli.local_stack.ports import Ports
 from evermodel.cli.local_stack.processes import Service
 from evermodel.cli.local_stack.sessions import end
+from evermodel.monitoring.problems import Severity
+from evermodel.registry.audit import read_audit_log
 from support.browser import browser as browser
-from support.browser import needs_browser
+from support.browser import needs_browser, violations
 from support.flights import flights_world
 from support.paths import PROJECT
 
 PASSWORDS = {"ada": "engine", "vera": "looking", "guest": "nobody"}
 USERS = "ada:admin,vera:viewer,guest:"
 FRAME = "iframe"
+INCIDENTS: dict[str, Severity] = {"performance": "critical", "drift": "warning"}
 
 pytestmark = [
     pytest.mark.integration,
@@ -36,12 +43,33 @@ pytestmark = [
 ]
 
 
+# Asks as the retrain DAG of a model does, without a retrain before it.
+ASKS = """
+from datetime import timedelta
+from airflow.sdk import DAG
+from evermodel_provider.operators.approve import ApproveOperator, answer_form
+
+class Asks(ApproveOperator):
+    def _request_approval(self, context):
+        self.subject, self.body = "Make version 18 the champion?", "**better**"
+        for name, param in answer_form("0123456789abcdef", "slack_api_default").items():
+            self.params[name] = param
+
+    def _step(self, name, **inputs):
+        return {}
+
+for model in ("basket_value", "credit_risk"):
+    with DAG(f"retrain_{model}", schedule=None, tags=["retrain", model], is_paused_upon_creation=False) as dag:
+        Asks(task_id="approve", model=model, version="18", approvers=("ada",), response_timeout=timedelta(days=1), retries=1)
+    globals()[dag.dag_id] = dag
+"""
+
+
 class PageStack(LocalStack):
-    """What the page needs: nobody runs tasks here."""
+    """What the page needs: all DAGs but those that ask for an approval are paused."""
 
     def services(self) -> list[Service]:
-        wanted = ("airflow-database", "airflow-api-server", "airflow-dag-processor", "mlflow")
-        return [service for service in super().services() if service.name in wanted]
+        return [service for service in super().services() if service.name != "airflow-triggerer"]
 
 
 class Visit:
@@ -86,8 +114,9 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PageStack]:
     folder = tmp_path_factory.mktemp("page")
     ports, project = Ports.unused(), folder / "project"
     world = flights_world(folder / "world", f"http://127.0.0.1:{ports.mlflow}", name="churn")
-    project.mkdir()
-    (project / "dags").symlink_to(PROJECT / "dags")
+    (project / "dags").mkdir(parents=True)
+    (project / "dags" / "evermodel").symlink_to(PROJECT / "dags")
+    (project / "dags" / "asks.py").write_text(ASKS)
     passwords = folder / "passwords.json"
     passwords.write_text(json.dumps(PASSWORDS))
     extras = {
@@ -102,7 +131,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PageStack]:
     with PageStack(folder / "home", project, ports, extras) as stack:
         stack.start()
         write_history(stack.home / "mlflow" / "mlflow.db", models=3, days=120, end=last_midnight())
-        api(stack).wait_for_dags(["retrain_churn", "drift_churn", "rollback_churn"])
+        api(stack).wait_for_dags(["retrain_churn", "drift_churn", "rollback_churn", "retrain_credit_risk"])
         yield stack
 
 
@@ -255,7 +284,7 @@ def test_a_dag_of_a_model_has_the_model_as_a_tab(ada: Visit) -> None:
 def test_the_rollback_form_says_what_airflow_refuses(ada: Visit, stack: PageStack) -> None:
     ada.open_model("churn")
     ada.frame.get_by_role("button", name="Roll back…").click()
-    ada.frame.locator("dialog form").evaluate("form => { form.noValidate = true; }")
+    ada.frame.locator("#form form").evaluate("form => { form.noValidate = true; }")
     ada.frame.get_by_role("button", name="Start", exact=True).click()
 
     ada.frame.get_by_text(re.compile("Not started: .*reason")).wait_for()
@@ -296,6 +325,101 @@ def test_the_retrain_form_wants_a_reason_where_force_is_on(ada: Visit, stack: Pa
     ada.frame.get_by_role("checkbox", name="Force").uncheck()
     assert ada.frame.get_by_role("textbox", name="Reason").evaluate("field => field.validity.valid")
     assert len(api(stack).dag_runs("retrain_churn")) == runs
+
+
+@pytest.fixture
+def alarmed(stack: PageStack) -> None:
+    """Two open incidents of the model, in the registry as a drift DAG leaves them."""
+    client = MlflowClient(stack.mlflow_url)
+    now = last_midnight().isoformat()
+    states = {
+        kind: IncidentState(now, severity, "open", 1, Incident(f"{kind}-1", now, severity, severity, now, "a new tariff"))
+        for kind, severity in INCIDENTS.items()
+    }  # fmt: skip
+    write_incidents(client, "churn", replace(read_incidents(client, "churn"), states=states))
+
+
+def test_an_incident_is_acknowledged_and_another_one_muted_by_keyboard(
+    ada: Visit, stack: PageStack, alarmed: None
+) -> None:
+    def group(kind: str) -> Any:
+        return ada.frame.get_by_role("group", name=f"Answer {kind}")
+
+    deadline = time.monotonic() + 90
+    while not (group("Performance").is_visible() and group("Drift").is_visible()):
+        assert time.monotonic() < deadline, "the page does not show the incidents"
+        ada.open_model("churn")
+        ada.page.wait_for_timeout(1000)
+    group("Performance").get_by_role("button", name="Acknowledge").click()
+    ada.frame.get_by_text(re.compile("Acknowledged by ada")).first.wait_for()
+
+    group("Drift").get_by_role("button", name="Mute…").focus()
+    ada.page.keyboard.press("Enter")
+    ada.frame.get_by_role("heading", name=re.compile("Mute: Drift since")).wait_for()
+    assert violations_in(ada) == []
+    ada.page.keyboard.type("upstream is fixed on Friday")  # the note has the focus
+    ada.frame.get_by_role("combobox", name="For").select_option("3 days")
+    ada.frame.get_by_role("textbox", name="Note").press("Enter")
+    ada.frame.get_by_text(re.compile("Muted by ada until .*: upstream is fixed on Friday")).first.wait_for()
+    assert (
+        group("Drift")
+        .get_by_role("button", name="Withdraw")
+        .evaluate("node => node === document.activeElement")
+    )
+    assert violations_in(ada) == []
+
+    client = MlflowClient(stack.mlflow_url)
+    entries = [line for line in read_audit_log(client, "churn").entries() if "incident" in line["event"]]
+    assert [(line["event"], line["facts"]["by"]) for line in entries] == [
+        ("incident acknowledged", "ada"),
+        ("incident muted", "ada"),
+    ]
+    ada.open_models()
+    ada.frame.get_by_text(re.compile("Muted by ada until")).wait_for()
+    group_of_all = ada.frame.get_by_role("button", name="Need attention")
+    group_of_all.click()
+    assert "churn" not in ada.frame.locator("#models tbody tr:visible a.name").all_text_contents()
+    assert ada.wrong == []
+
+
+def violations_in(visit: Visit) -> list[str]:
+    """Return what axe-core finds in the Models page as Airflow shows it."""
+    (frame,) = visit.page.main_frame.child_frames
+    return violations(frame)
+
+
+@pytest.mark.parametrize(("model", "answer"), [("basket_value", "Approve"), ("credit_risk", "Reject")])
+def test_a_version_that_waits_is_decided_from_the_models_page(
+    ada: Visit, stack: PageStack, model: str, answer: str
+) -> None:
+    airflow = api(stack)
+    run = airflow.trigger(f"retrain_{model}")
+    deadline = time.monotonic() + 120
+    while airflow.task_instances(f"retrain_{model}", run)[0]["state"] != "awaiting_input":
+        assert time.monotonic() < deadline, airflow.explain(f"retrain_{model}", run)
+        time.sleep(0.5)
+    time.sleep(2)  # an answer within half a second of the question finds the task still running
+
+    ada.open_models()
+    ada.frame.locator(f"tr[data-name={model}] a[data-waits]").wait_for()
+    first = ada.frame.locator("#models tbody tr").first
+    assert first.locator("a.name").text_content() == model  # before everything else
+    first.locator("a.name").click()
+    banner = ada.frame.get_by_text("A version waits for approval.")
+    banner.wait_for()
+    assert violations_in(ada) == []
+    ada.frame.get_by_role("link", name="Review and decide").click()
+    ada.page.get_by_text("Make version 18 the champion?").first.wait_for()
+    ada.page.get_by_role("button", name=answer, exact=True).click()
+    done = airflow.wait(f"retrain_{model}", run, timeout=120)
+    found = airflow.xcom(f"retrain_{model}", run, "approve", "approval")
+    assert (found["approved"], found["by"], found["digest"]) == (
+        answer == "Approve",
+        "ada",
+        "0123456789abcdef",
+    )
+    assert done["state"] == "success"
+    assert ada.wrong == []
 
 
 def test_who_may_not_see_is_told_so(browser: Any, stack: PageStack) -> None:

@@ -29,6 +29,7 @@ from evermodel.reports.drift_page import drift_page
 from evermodel.reports.overview.records import record_of
 from evermodel.reports.retrain.approval_form import approval_text
 from evermodel.reports.retrain.decision_page import decision_page
+from evermodel.reports.retrain.model_card import Card, Tried
 from evermodel.reports.retrain.numbers import Importance, numbers_of
 from support.airflow_runs import database
 from support.models_page import ModelsPage
@@ -146,28 +147,40 @@ def _pages(day: DriftVerdict, home: Path) -> dict[str, str]:
     assert record is not None
     page.keep("small", **record.facts)
     html = page.get("/models/small", accept="text/html").text
+    row = _plain(page.get("/", accept="text/html").text)
+    listed = re.search(rf"({NUMBER}) roc_auc ({NUMBER}) to ({NUMBER}) · (baseline {NUMBER})", row)
+    assert listed is not None
     shown = json.loads(re.search(r'id="chart">(.*?)</script>', html, re.S)[1])["days"][-1]  # type: ignore[index]
     # The card, in the words of the other surfaces; what the time line draws; the table of days.
     told = f"roc_auc {shown['value']:.3f} ({shown['low']:.3f} to {shown['high']:.3f})"
-    plain = re.sub(
-        r"\s+", " ", unescape(re.sub(r"<[^>]+>", " ", html.partition("</script>\n  <details>")[0]))
-    )
+    plain = _plain(html.partition("</script>\n  <details>")[0])
     card = re.search(rf"roc_auc ({NUMBER}) ({NUMBER}) to ({NUMBER})", plain)
     assert card is not None
     assert card.groups() == METRIC.fullmatch(told).groups()  # type: ignore[union-attr]
     return {
+        "Models": "roc_auc {} ({} to {}), {}".format(*listed.groups())
+        + f" limit {day.performance.limit:.3f}",
         "drift page": unescape(re.sub(r"<[^>]+>", " ", drift_page(day))),
         "Evidently": f"{evidently} {day.problems[1].reason} limit {day.performance.limit:.3f}",
         "Models page": f"{plain} {told} {' '.join(shown['columns'])}",
     }
 
 
+def _plain(html: str) -> str:
+    """Return the text of a page."""
+    return re.sub(r"\s+", " ", unescape(re.sub(r"<[^>]+>", " ", html)))
+
+
 def test_all_surfaces_of_a_decision_state_the_same_figures() -> None:
     found = trial(reason="not worse", gates=())
     decision = found.decision
     facts = json.loads(decision_tag(decision)[tag.DECISION_FACTS])
+    numbers = numbers_of(found, Importance(0, 0, {}))
+    tried = [Tried(decision.candidate, "trees", {}, {})]
+    card = Card(found.spec, "5", AS_OF, decision, tried, {"metrics": numbers.metrics}, {}, {})
     surfaces = {
-        "page": decision_page(found, numbers_of(found, Importance(0, 0, {})), {}, {}),
+        "card": card.html(),
+        "page": decision_page(found, numbers, {}, {}),
         "form": approval_text(decision, {}),
         "message": _said(approval_message(found.spec, "5", decision, {})),
         "Models page": "{:.4f} ({:.4f} to {:.4f})".format(*facts["challenger"]) + f" on {facts['rows']}",

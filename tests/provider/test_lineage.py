@@ -84,6 +84,24 @@ def test_the_source_becomes_a_snapshot(model: World) -> None:
     assert found["outputs"][0]["outputFacets"]["outputStatistics"]["rowCount"] == 7
 
 
+def test_tables_of_events_are_read_too() -> None:
+    events = {"key": "colour", "time_column": "seen_at"}
+    features = {
+        "numeric": ["visits_1d"],
+        "aggregates": [{"name": "visits_1d", "table": "visits", "function": "count", "over": "1d"}],
+    }
+    files = {"path": "/data/rows.parquet", "tables": {"visits": {**events, "path": "/data/visits.parquet"}}}
+    found = source_data(small_spec("", source=files, features=features))
+    assert [(data.namespace, data.name) for data in found] == [
+        ("file", "/data/rows.parquet"),
+        ("file", "/data/visits.parquet"),
+    ]
+    engine = {"kind": "ibis", "url": "postgres://db/shop", "table": "orders"}
+    tables = {"visits": {**events, "query": "SELECT * FROM web.visits"}}
+    found = source_data(small_spec("", source={**engine, "tables": tables}, features=features))
+    assert [data.name for data in found] == ["shop.orders", "shop.web.visits"]
+
+
 def test_rows_set_aside_make_another_snapshot(model: World) -> None:
     clean = {**SNAPSHOT, "path": "snapshots/flights/fedc.parquet", "digest": "fedc", "rows": 6}
     found = told(ValidateOperator, clean, snapshot=SNAPSHOT)

@@ -95,6 +95,14 @@ def test_answers_go_into_the_thread(slack: FakeSlack, sender: SlackSender) -> No
     assert [answer.ts for answer in slack.thread(first["ts"])] == [second["ts"]]
 
 
+def test_an_answer_to_an_answer_is_in_the_same_thread(slack: FakeSlack, sender: SlackSender) -> None:
+    first = sender.post(failure_message("flights", "d", "t", "r", "", ""))
+    second = sender.post(a_message("again"), thread=first)
+    third = sender.post(a_message("once more"), thread=second)
+    assert [answer.ts for answer in slack.thread(first["ts"])] == [second["ts"], third["ts"]]
+    assert sender.find(a_message(), thread=second, since=datetime(2000, 1, 1, tzinfo=UTC)) == second
+
+
 def test_thread_of_the_outbox_is_none_in_slack(slack: FakeSlack, sender: SlackSender) -> None:
     sender.post(
         a_message(), thread={"kind": "outbox", "channel": "#ml-alerts", "ts": "flights-drift", "path": ""}

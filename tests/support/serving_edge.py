@@ -126,7 +126,8 @@ def running_edge(
     made.log.start()
     RELEASED.clear()
     try:
-        yield made, TestClient(made.app())
+        with TestClient(made.app()) as client:  # one event loop for all requests, as a server has
+            yield made, client
     finally:
         RELEASED.set()
         made.fallbacks.stop()

@@ -45,6 +45,8 @@ def approval_message(
     value, low, high = decision.challenger
     measured = f"{decision.metric} {value:.4f} ({low:.4f} to {high:.4f}) on {decision.rows:,} test rows"
     beside = f"version {decision.parent}: {decision.champion[0]:.4f}" if decision.champion else "none"
+    if decision.gain is not None:
+        beside += ", gain {:+.4f} ({:+.4f} to {:+.4f})".format(*decision.gain)
     noted = [gate.name for gate in decision.gates if gate.verdict != "pass"]
     remark = f"Did not pass: {', '.join(noted)}." if noted else "Every gate passed."
     days = spec.approval_timeout.total_seconds() / 86400

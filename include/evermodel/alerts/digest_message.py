@@ -10,7 +10,7 @@ from evermodel.alerts.incident_message import TITLES
 from evermodel.alerts.incidents.state import Incident
 from evermodel.alerts.incidents.store import Transition
 from evermodel.alerts.message import Message, compose
-from evermodel.alerts.text import code, moment, words
+from evermodel.alerts.text import code, instant, moment, words
 from evermodel.monitoring.drift.figures import performance_figure
 from evermodel.monitoring.drift.verdict import Performance
 from evermodel.registry.tags import RetrainOutcome
@@ -118,7 +118,7 @@ def digest_message(week: TeamWeek, links: Mapping[str, str]) -> Message:
     if quiet:
         plain.append("Quiet: " + "; ".join(f"{model.model} {_state(model, week.end)}" for model in quiet))
     return compose(
-        key=f"digest-{moment(week.end)}",
+        key=f"digest-{instant(week.end)}",
         model=week.owner,
         severity="info",
         title=f"{week.owner}: the week of {_counted(len(week.models), 'model')}",

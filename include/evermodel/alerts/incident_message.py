@@ -26,6 +26,7 @@ _TESTED = {
     "category": "new categories",
     "correlation": "correlation",
     "together": "together",
+    "attribution": "weight in the answers",
 }
 
 
@@ -70,7 +71,7 @@ TITLES = {
     "quality": "bad data",
     "performance": "performance below baseline",
     "serving": "serving below its objectives",
-    "skew": "served features differ",
+    "skew": "skew of served features",
 }
 
 

@@ -29,7 +29,13 @@ def started_message(plan: TrafficPlan, links: Mapping[str, str]) -> Message:
         plain=[text, f"Why: {plan.reason}", f"By {plan.by} at {moment(plan.since)}."],
         body=[
             section(words(text)),
-            fields({"Why": words(plan.reason, 600), "By": words(plan.by, 100), "At": words(plan.since, 60)}),
+            fields(
+                {
+                    "Why": words(plan.reason, 600),
+                    "By": words(plan.by, 100),
+                    "At": words(moment(plan.since), 60),
+                }
+            ),
         ],
         links=links,
         footer=f"rollout {code(plan.run_key, 150)}",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime, time
 from urllib.parse import quote
 
 from evermodel.core.html import printable
@@ -61,15 +62,25 @@ def one_line(text: object) -> str:
     return " ".join(printable(text).split())
 
 
+def instant(iso: str) -> str:
+    """Return an ISO time as part of a message's key, which no release may word differently."""
+    return iso.removesuffix("T00:00:00+00:00").removesuffix("T00:00:00Z").removesuffix("T00:00:00")
+
+
 def moment(iso: str) -> str:
-    """Return an ISO time without its clock where that is midnight.
+    """Return an ISO time as a person reads it: to the minute in UTC, and without its clock where that is midnight.
 
     Examples
     --------
     >>> moment("2013-08-01T00:00:00+00:00"), moment("2013-08-01T06:00:00+00:00")
-    ('2013-08-01', '2013-08-01T06:00:00+00:00')
+    ('2013-08-01', '2013-08-01 06:00 UTC')
     """
-    return iso.removesuffix("T00:00:00+00:00").removesuffix("T00:00:00Z").removesuffix("T00:00:00")
+    try:
+        found = datetime.fromisoformat(iso)
+    except ValueError:
+        return iso
+    found = found.astimezone(UTC) if found.tzinfo else found.replace(tzinfo=UTC)
+    return f"{found:%Y-%m-%d}" if found.time() == time() else f"{found:%Y-%m-%d %H:%M} UTC"
 
 
 def clipped(text: str, most: int) -> str:

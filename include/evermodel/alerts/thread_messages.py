@@ -13,7 +13,7 @@ from evermodel.alerts.incident_message import (
     span,
 )
 from evermodel.alerts.message import Message, compose
-from evermodel.alerts.text import code, moment, words
+from evermodel.alerts.text import code, instant, moment, words
 from evermodel.monitoring.drift.figures import effect_figure, limit_figure, performance_figure
 from evermodel.spec.window import parse_moment
 
@@ -35,7 +35,7 @@ def reminder_message(view: IncidentView, as_of: datetime) -> Message:
     days = (as_of - parse_moment(view.opened)).days
     return _answer(
         view,
-        key=f"{view.name}-remind-{moment(as_of.isoformat())}",
+        key=f"{view.name}-remind-{instant(as_of.isoformat())}",
         title=f"{view.verdict.model}: {view.title} continues, day {days + 1} ({view.problem.severity})",
     )
 
@@ -52,7 +52,7 @@ def resolved_message(view: IncidentView, why: str = "") -> Message:
     facts = {
         "Began": words(moment(view.opened), 60),
         "Worst": view.worst,
-        "Performance": words(performance_figure(verdict.performance)),
+        **{label: words(figure) for label, figure in _performance(view).items()},
         "Model": f"{code(verdict.model)} version {words(verdict.version, 40)}",
     }
     largest = max(
@@ -71,12 +71,19 @@ def resolved_message(view: IncidentView, why: str = "") -> Message:
         plain=[
             *lines,
             f"Window {span(view.verdict)}, began {moment(view.opened)}, worst {view.worst}.",
-            f"Performance: {performance_figure(view.verdict.performance)}.",
+            *(f"{label}: {figure}." for label, figure in _performance(view).items()),
         ],
         body=[section(*(words(line, 1000) for line in lines)), fields(facts)],
         links=view.links,
         footer=f"incident {words(view.name, 80)}",
     )
+
+
+def _performance(view: IncidentView) -> dict[str, str]:
+    """Return the metric, which a problem of the serving app says nothing about."""
+    if view.problem.kind == "serving":
+        return {}
+    return {"Performance": performance_figure(view.verdict.performance)}
 
 
 def _answer(view: IncidentView, *, key: str, title: str) -> Message:
@@ -86,7 +93,7 @@ def _answer(view: IncidentView, *, key: str, title: str) -> Message:
     moved = view.verdict.drifting[:_FEW_COLUMNS] if view.problem.kind == "drift" else ()
     facts = {
         "Since": words(moment(view.opened), 60),
-        "Performance": words(performance_figure(view.verdict.performance)),
+        **{label: words(figure) for label, figure in _performance(view).items()},
     }
     return compose(
         key=key,

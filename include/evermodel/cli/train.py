@@ -154,13 +154,13 @@ def _ending(model: str, result: RetrainResult) -> str:
 
 
 def reproduce(model: Model, version: Version, as_json: AsJson = False) -> None:
-    """Train a version again from its snapshot, spec and parameters; exit 1 unless answers are identical."""
+    """Train a version again from its snapshot, spec and parameters; exit 1 unless it is reproduced."""
     from evermodel.core.settings import Settings
     from evermodel.pipelines.reproduce import reproduce as again
 
     settings = Settings.from_environment()
     with output.step("reproduce") as say:
         found = again(connect(settings.tracking_uri), model, version, settings)
-        say("answers are identical" if found.identical else "answers differ")
+        say("answers are identical" if found.identical else f"{found.different_rows:,} answers differ")
     output.answer(as_json, asdict(found), "\n".join(found.sentences()))
-    raise typer.Exit(0 if found.identical else 1)
+    raise typer.Exit(0 if found.reproduced else 1)

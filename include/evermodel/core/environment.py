@@ -33,6 +33,19 @@ def thread_count() -> str:
     return os.environ.get("OMP_NUM_THREADS") or str(os.cpu_count() or 1)
 
 
+@cache
+def processor() -> str:
+    """Name this machine's processor and a digest of what it can: libraries choose their kernels, and so their rounding, by that."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:  # no Linux
+        return platform.processor() or platform.machine()
+    facts = dict(line.replace("\t", "").partition(": ")[::2] for line in lines if ": " in line)
+    able = " ".join(sorted(facts.get("flags", facts.get("Features", "")).split()))
+    name = facts.get("model name", platform.machine())
+    return f"{name}, {hashlib.sha256(able.encode()).hexdigest()[:8]}"
+
+
 def start_worker_of_one_thread() -> None:
     """Begin a worker process, before it loads numeric libraries: sums of several threads differ in their last bits."""
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):

@@ -181,6 +181,11 @@ def trusted_packages(environ: Mapping[str, str] | None = None) -> frozenset[str]
     return names
 
 
+def feast_python(environ: Mapping[str, str] | None = None) -> str:
+    """Return the Python of the environment that has Feast (``EVERMODEL_FEAST_PYTHON``); empty if it is not set."""
+    return (os.environ if environ is None else environ).get("EVERMODEL_FEAST_PYTHON", "").strip()
+
+
 def _folder(env: Mapping[str, str], name: str, default: Path) -> Path:
     """Return the folder that a variable names."""
     given = env.get(name, str(default))

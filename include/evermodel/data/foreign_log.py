@@ -55,7 +55,7 @@ def collect(spec: ModelSpec, lake: StoragePath, first: datetime, as_of: datetime
     SourceError
         The source or a column is missing, or holds something else than the log needs.
     """
-    key = json_digest([spec.source.model_dump(mode="json"), spec.columns, log_schema(spec).names])[:16]
+    key = json_digest([spec.source.content, spec.columns, log_schema(spec).names])[:16]
     file = inside(lake / "watch" / spec.name, "collected.json")
     known, changed = _load(file, key), []
     for window in _missing(spec, known, whole_day(first), as_of):

@@ -3,4 +3,6 @@
 Imports `modeling` and what stands below it.
 """
 
-__all__ = ["contract", "decision", "evaluate", "evaluated_model", "margin", "next_window"]
+__all__ = [
+    "contract", "decision", "evaluate", "evaluated_model", "fairness", "margin", "next_window", "slices",
+]  # fmt: skip

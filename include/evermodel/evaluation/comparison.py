@@ -6,15 +6,17 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
-from evermodel.evaluation.decision import COLD_START, Comparison, Gate, compare
+from evermodel.evaluation.decision import COLD_START, Comparison, Gate, against_limit, compare
 from evermodel.modeling.tasks import confidence_of, metric_of
 from evermodel.spec import ModelSpec
 from evermodel.spec.parts import margin_text
 from evermodel.stats.bootstrap import ConfidenceInterval, MeasuredMetric, side_by_side
+from evermodel.stats.calibration import calibration_interval
 from evermodel.stats.clusters import FEWEST, Clusters
-from evermodel.stats.metrics import Floats, Metric, calibration_error
+from evermodel.stats.metrics import Floats, Metric
 
 
 def measure_window(
@@ -100,13 +102,22 @@ def comparison_gates(
             yield _floor_gate(found, floor)
 
 
-def calibration_gate(spec: ModelSpec, labels: NDArray[Any], scores: Floats) -> Iterator[Gate]:
-    """Compare the calibration error with its limit, if the spec sets one."""
+def calibration_gate(
+    spec: ModelSpec, labels: NDArray[Any], scores: Floats, clusters: Clusters | None = None
+) -> Iterator[Gate]:
+    """Compare the interval of the calibration error with its limit, if the spec sets one."""
     limit = spec.gate.max_calibration_error
     if limit is not None:
-        error = calibration_error(*confidence_of(spec, labels, scores))
-        said = f"expected calibration error {error:.4f}"
-        yield Gate("calibration", "pass" if error <= limit else "fail", error, f"≤ {limit}", said)
+        together = Clusters(np.arange(len(labels)), "rows") if clusters is None else clusters
+        answers = confidence_of(spec, labels, scores)
+        error = calibration_interval(*answers, together, spec.gate.confidence)
+        detail = (
+            f"expected calibration error {error.value:.4f}, {spec.gate.confidence:.0%} interval "
+            f"{error.low:.4f} to {error.high:.4f}, {together}"
+        )
+        yield Gate(
+            "calibration", against_limit(error.low, error.high, limit), error.value, f"≤ {limit}", detail
+        )
 
 
 def reaches(metric: Metric, value: float, floor: float) -> bool:

@@ -125,3 +125,12 @@ def compare(low: float, high: float, margin: float) -> Comparison:
     if low > -margin:
         return "not_worse"
     return "worse" if high < 0 else "not_enough_evidence"
+
+
+def against_limit(low: float, high: float, limit: float) -> Literal["pass", "fail", "warn"]:
+    """Judge an interval of what may not exceed a limit: only all of it fails or passes.
+
+    >>> [against_limit(low, high, 0.1) for low, high in ((0.11, 0.2), (0.05, 0.2), (0.05, 0.1))]
+    ['fail', 'warn', 'pass']
+    """
+    return "fail" if low > limit else "warn" if high > limit else "pass"

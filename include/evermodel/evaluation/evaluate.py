@@ -112,7 +112,7 @@ def evaluate(
         *comparison_gates(spec, measured, margins, unusable, following),
         *(() if held is None else (held.gate,)),
         skill_gate(spec, labels, scores, clusters, own_threshold),
-        *calibration_gate(spec, labels, scores),
+        *calibration_gate(spec, labels, scores, clusters),
         *slice_gates(spec, described, labels, scores, theirs, margins[0], clusters, thresholds),
         *fairness_gates(spec, described, labels, scores, clusters),
         *behavioral_gates(spec, features, scores, lambda frame: score(spec, challenger, frame, classes)),

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from itertools import combinations
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from evermodel.evaluation.decision import Gate
+from evermodel.evaluation.decision import Gate, against_limit
 from evermodel.spec import ModelSpec
 from evermodel.spec.checks import FairnessCheck
 from evermodel.stats.clusters import Clusters
@@ -77,14 +77,11 @@ def _gate(
     low, high = largest_difference(
         [(yes[part], groups[part], clusters.of_rows(part)) for part in parts], confidence
     )
-    verdict: Literal["pass", "warn", "fail"] = "pass" if value <= check.max else "fail"
-    if low <= check.max < high:
-        verdict = "warn"
     detail = (
         f"share of positives: {told}; {confidence:.0%} interval of the difference {low:.3f} to {high:.3f}, "
         f"{clusters}{note}"
     )
-    return Gate(name, verdict, value, threshold, detail)
+    return Gate(name, against_limit(low, high, check.max), value, threshold, detail)
 
 
 def _strata(check: FairnessCheck, labels: NDArray[Any]) -> list[NDArray[np.bool_]]:

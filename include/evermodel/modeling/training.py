@@ -123,7 +123,11 @@ def train_candidate(
     run_id = run.info.run_id
     with ending_run(client, run):
         log_measures(client, run, params=_fixed_params(job))
-        epochs = EpochStore(settings.lake / "epochs" / spec.name / json_digest([key, snapshot])[:16])
+        epochs = EpochStore(
+            settings.lake / "epochs" / spec.name,
+            json_digest([run_key, snapshot])[:16],
+            candidate.name,
+        )
         fitted = _fit_limited(client, job, run, key, epochs)
         points = log_measures(client, run, params=fitted.params, folds=fitted.folds, metrics=_counts(job))
         example = job.rows.frame.tail(5).reset_index(drop=True)

@@ -57,14 +57,14 @@ def skew_problem(spec: ModelSpec, lake: StoragePath, as_of: datetime) -> Problem
 
     Returns
     -------
-    None of a model without aggregates of events.
+    None of a model without aggregates of events and features of Feast.
 
     Raises
     ------
     SourceError
         The log, the rows or a table of events cannot be read.
     """
-    names = [aggregate.name for aggregate in spec.features.aggregates]
+    names = spec.joined
     if not names:
         return None
     day = last_day(as_of)

@@ -13,6 +13,7 @@ from evermodel.core.formats import loads
 from evermodel.core.storage import StoragePath
 from evermodel.data.local_engine import one_engine
 from evermodel.data.prediction_log import files_of, log_schema
+from evermodel.monitoring.drift.attributions import attribution_findings
 from evermodel.monitoring.drift.history import QuietHistory
 from evermodel.monitoring.drift.judge import judge_window
 from evermodel.monitoring.drift.profiles import Profiles
@@ -30,6 +31,7 @@ from evermodel.spec.window import Window, drift_window
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from evermodel.modeling.scoring.loaded_version import ServedModel
     from evermodel.monitoring.drift.profile import DayProfile
     from evermodel.monitoring.drift.reference_and_current import ColumnarRows, ComparedRows
     from evermodel.registry.client import MlflowClient
@@ -47,6 +49,8 @@ class MonitoredChampion:
         Its training rows, and their interval; of a watched model those of its reference.
     answers
         Its predictions on rows that it was not fitted on; default: those of the baseline.
+    model
+        Loads it, for the drift of attributions; None without `serving.explain`.
     sides, days
         What is the same in all of its windows, and is made once.
     """
@@ -56,6 +60,7 @@ class MonitoredChampion:
     fitted: Window
     baseline: Baseline
     answers: pa.Table | None = None
+    model: Callable[[], ServedModel] | None = None
     sides: dict[object, ComparedRows] = field(default_factory=dict, compare=False, repr=False)
     days: dict[tuple[date, str], DayProfile] = field(default_factory=dict, compare=False, repr=False)
 
@@ -144,6 +149,10 @@ def _judge_day(
     performance = evaluate_performance(spec, lake, as_of, watched.baseline, watched.outcomes(spec))
     wanted = spec.respond.model_dump()
     more = [finding for finding in performance.findings if wanted[finding.drift.what] != "off"]
+    if watched.model is not None and wanted["attribution"] != "off":
+        more += attribution_findings(
+            spec, watched.model(), watched.baseline.rows, rows, "the version's test rows"
+        )
     columns = judge_window(spec, references, rows, history=history, extra=more)
     problems = (
         drift_problem(spec, rows.num_rows, columns),
@@ -199,7 +208,12 @@ _SHORT = {
     "label": "the labels",
     "concept": "the relation between features and label",
 }
-_OF_COLUMN = {"missing": "missing {}", "category": "new values of {}", "correlation": "correlation of {}"}
+_OF_COLUMN = {
+    "missing": "missing {}",
+    "category": "new values of {}",
+    "correlation": "correlation of {}",
+    "attribution": "weight of {} in the answers",
+}
 
 
 def drift_problem(spec: ModelSpec, rows: int, columns: Sequence[ColumnDrift]) -> Problem:

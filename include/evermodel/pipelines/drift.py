@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import date, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -56,6 +57,7 @@ from evermodel.spec import ModelSpec
 from evermodel.spec.window import Window, drift_window
 
 if TYPE_CHECKING:
+    from evermodel.modeling.scoring.loaded_version import ServedModel
     from evermodel.monitoring.drift.verdict import PromotionEffect
     from evermodel.monitoring.performance.report import PerformanceReport
     from evermodel.monitoring.problems import ProblemKind
@@ -257,7 +259,20 @@ class DriftRun:
 
     def _watched(self, version: ModelVersion) -> MonitoredChampion:
         promise = baseline_of(self.spec, version, self.client, self.settings)
-        return MonitoredChampion(str(version.version), self._training(version), _fitted(version), promise)
+        model = partial(self._served, version) if self.spec.serving.explain else None
+        return MonitoredChampion(
+            str(version.version), self._training(version), _fitted(version), promise, model=model
+        )
+
+    def _served(self, version: ModelVersion) -> ServedModel:
+        """Load the version as serving does."""
+        from evermodel.modeling.model_store import download
+        from evermodel.modeling.scoring.loaded_version import read_served
+
+        number = str(version.version)
+        with tempfile.TemporaryDirectory() as folder:
+            download(self.client, f"models:/{self.spec.name}/{number}", Path(folder), version)
+            return read_served(self.spec, number, Path(folder))
 
     def _serving(self) -> Problem:
         """Compare the serving app's counters with its objectives, and store the figures."""

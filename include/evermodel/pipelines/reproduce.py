@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from evermodel.core.environment import git_commit, thread_count
+from evermodel.core.environment import git_commit, processor, thread_count
 from evermodel.core.errors import PermanentError, SnapshotStoreError, TrainingError
 from evermodel.core.formats import json_digest
 from evermodel.core.settings import Settings
@@ -32,6 +32,8 @@ from evermodel.spec.load import with_variables
 
 if TYPE_CHECKING:
     from evermodel.registry.client import MlflowClient, ModelVersion, Run
+
+_ROUNDING = 10  # digits in which models agree whose sums were only rounded differently
 
 
 def reproduce(client: MlflowClient, model: str, version: str, settings: Settings) -> Reproduction:
@@ -73,6 +75,8 @@ def reproduce(client: MlflowClient, model: str, version: str, settings: Settings
         snapshot_from=origin,
         commit=made.git_commit or "unknown",
         commit_now=git_commit(settings.models),
+        processor=made.processor or "unknown",
+        processor_now=processor(),
         differences=tuple(differences),
     )
 
@@ -228,12 +232,15 @@ class Reproduction:
     ----------
     identical
         True if every answer to every test row is the same, bit for bit.
-    rows, different_rows, largest_difference
-        Of the test window: its rows, those answered differently, and the largest distance between two answers.
+    rows, different_rows, largest_difference, digits
+        Of the test window: its rows, those answered differently, the largest distance between two answers, and in how many
+        digits all agree.
     snapshot_from
         ``lake`` or ``dvc``.
     commit, commit_now
         Of the code then and now; the code is not checked out.
+    processor, processor_now
+        Of the machine then and now: another one may round sums differently.
     differences
         What differs between then and now, each in one sentence: the suspects when the answers differ.
     """
@@ -244,6 +251,7 @@ class Reproduction:
     rows: int
     different_rows: int
     largest_difference: float | None
+    digits: int | None
     candidate: str
     params: dict[str, Any]
     seed: int
@@ -252,13 +260,30 @@ class Reproduction:
     snapshot_from: str
     commit: str
     commit_now: str
+    processor: str
+    processor_now: str
     differences: tuple[str, ...]
+
+    @property
+    def reproduced(self) -> bool:
+        """Whether the version is the same model: bit for bit, or up to the rounding of another processor."""
+        rounded = self.digits is not None and self.digits >= _ROUNDING and self._another_processor
+        return self.identical or (rounded and not self.differences)
+
+    @property
+    def _another_processor(self) -> bool:
+        return self.processor not in ("unknown", self.processor_now)
 
     def sentences(self) -> list[str]:
         """Return the comparison as lines of text."""
         name = f"{self.model} version {self.version}"
         if self.identical:
             first = f"{name} is reproduced: all {self.rows:,} test rows have the same answer, bit for bit"
+        elif self.reproduced:
+            first = (
+                f"{name} is reproduced: all {self.rows:,} test rows have the same answer to {self.digits} digits "
+                "(fitted on another processor, which rounds sums differently)"
+            )
         else:
             gap = "another shape" if self.largest_difference is None else f"{self.largest_difference:.3g}"
             first = (
@@ -271,8 +296,10 @@ class Reproduction:
             f"  candidate {self.candidate}, parameters {json.dumps(self.params)}, seed {self.seed}",
             f"  git commit {self.commit} then, {self.commit_now} now{self._same_commit()}; the run used today's code",
         ]
+        if self._another_processor:
+            lines.append(f"  processor {self.processor} then, {self.processor_now} now")
         lines += [f"  differs: {difference}" for difference in self.differences]
-        if not self.identical and not self.differences:
+        if not self.reproduced and not self.differences:
             lines.append(
                 "  data, spec, parameters, seed and packages are identical: check the code (git commit), "
                 "the number of threads (OMP_NUM_THREADS) and the machine"

@@ -42,15 +42,17 @@ def compare_answers(stored: np.ndarray[Any, Any], again: np.ndarray[Any, Any]) -
 
     Returns
     -------
-    ``rows``, ``different_rows`` and ``largest_difference``; the last is None where the answers have different shapes.
+    ``rows``, ``different_rows``, ``largest_difference``, and ``digits``: in how many decimal digits all answers agree, relative
+    to the largest one. The last two are None where the answers have different shapes, and ``digits`` where all are the same.
     """
     rows = len(stored)
     if stored.shape != again.shape:
-        return {"rows": rows, "different_rows": rows, "largest_difference": None}
+        return {"rows": rows, "different_rows": rows, "largest_difference": None, "digits": None}
     flat = (stored.reshape(rows, -1), again.reshape(rows, -1))
     different = (flat[0].view(np.uint64) != flat[1].view(np.uint64)).any(axis=1)
     gap = float(np.abs(stored - again).max()) if rows else 0.0
-    return {"rows": rows, "different_rows": int(different.sum()), "largest_difference": gap}
+    digits = int(-np.log10(min(1.0, gap / np.abs(stored).max()))) if 0 < gap < np.inf else None
+    return {"rows": rows, "different_rows": int(different.sum()), "largest_difference": gap, "digits": digits}
 
 
 def parameter_differences(stored: object, again: object) -> list[str]:

@@ -7,7 +7,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from evermodel.core.environment import environment_digest, git_commit, installed_packages, thread_count
+from evermodel.core.environment import (
+    environment_digest,
+    git_commit,
+    installed_packages,
+    processor,
+    thread_count,
+)
 from evermodel.core.errors import PromotionError
 from evermodel.core.settings import Settings
 from evermodel.core.storage import is_url
@@ -109,6 +115,7 @@ class Retrain(RetrainRun):
             git_commit=git_commit(self.settings.models),
             environment_digest=environment_digest(),
             threads=thread_count(),
+            processor=processor(),
             fastpath=self.mlflow_run().data.tags.get(tag.FASTPATH, ""),
             threshold="" if decision.threshold is None else repr(decision.threshold),
             decision=decision.digest,

@@ -28,6 +28,8 @@ class Lineage:
         The champion that it was compared with.
     anchor
         The best version of twelve months when it shipped; empty if that is itself.
+    processor
+        Of the machine that registered it, where its steps run on one.
     threshold
         From which on a probability is decided positive; empty without a rule for decisions.
     gate_prediction
@@ -47,6 +49,7 @@ class Lineage:
     git_commit: str = ""
     environment_digest: str = ""
     threads: str = ""
+    processor: str = ""
     fastpath: str = ""
     threshold: str = ""
     decision: str = ""

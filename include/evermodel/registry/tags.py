@@ -60,6 +60,7 @@ TRAIN_START = "evermodel.train_start"
 TRAIN_END = "evermodel.train_end"
 ENVIRONMENT_DIGEST = "evermodel.environment_digest"
 THREADS = "evermodel.threads"
+PROCESSOR = "evermodel.processor"
 PARENT = "evermodel.parent"
 ANCHOR = "evermodel.anchor"  # the version that later ones are compared with; without: the version itself
 GATE_PREDICTION = "evermodel.gate_prediction"  # the gain that the next window will show

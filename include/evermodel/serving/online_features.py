@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import threading
 import time
+from asyncio import Future
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import Future
 from datetime import UTC, datetime
 from functools import cache, lru_cache, partial
 from math import nan
@@ -17,31 +16,31 @@ from typing import Any, NamedTuple
 from evermodel.core.errors import EvermodelError, FeatureStoreError
 from evermodel.core.settings import Settings
 from evermodel.data.online.part import key_text, part_of, values_of
-from evermodel.data.online.store import OnlineStore, open_store
+from evermodel.data.online.store import AsyncStore, open_async_store
 from evermodel.modeling.scoring.request_rows import LOOKED_UP, Inputs, ParsedRows, Row
 from evermodel.serving.breaker import LogThrottle
 from evermodel.serving.metrics import Metrics
-from evermodel.serving.services import ServiceThread
 from evermodel.spec import ModelSpec
 from evermodel.spec.features import FeatureView
 
 _LOG = logging.getLogger(__package__)
-_SECONDS = 1.0  # for which a request waits
+_SECONDS = 0.5  # of one question: a request may have to wait for the one that is under way, too
+_LONGEST_WAIT = 2 * _SECONDS
 _PAUSE = 1.0  # after a failure, before the store is asked again
 _MOST_KEYS = 5_000  # in one question
 Values = Sequence[float | str | None]
+Found = list[Values] | FeatureStoreError
 
 
 class _Asked(NamedTuple):
     """A request's keys of one view, and where their values go."""
 
-    view: _LookedUpView
     keys: list[str | None]
-    found: Future[list[Values]]
+    found: Future[Found]
 
 
-class OnlineFeatures(ServiceThread):
-    """One thread that asks the store for all waiting requests at once.
+class OnlineFeatures:
+    """Asks the store on the event loop, once for all the requests that came since the last question.
 
     Parameters
     ----------
@@ -58,7 +57,6 @@ class OnlineFeatures(ServiceThread):
         metrics: Metrics,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
-        super().__init__("look-up", patience=5.0)
         self._clock = clock
         self._address = settings.feature_store_url
         self._views = {
@@ -66,21 +64,18 @@ class OnlineFeatures(ServiceThread):
             for spec in specs
             if spec.looked_up
         }
-        self._waiting: deque[_Asked] = deque()
-        self._wake = threading.Condition()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._store: AsyncStore | None = None
         self._throttle = LogThrottle()
         self._plan = lru_cache(64)(self._planned)
 
     def start(self) -> None:
-        """Start the thread, if a model needs it."""
-        if self._views:
-            super().start()
+        """Nothing to do before the first request."""
 
-    def cancel(self) -> None:
-        """Let the thread end after its question."""
-        with self._wake:
-            super().cancel()
-            self._wake.notify()
+    def stop(self) -> None:
+        """Close the store; called from another thread."""
+        if self._store is not None and self._loop is not None and self._loop.is_running():
+            asyncio.run_coroutine_threadsafe(self._store.close(), self._loop).result(_SECONDS)
 
     async def filled(self, model: str, inputs: Inputs, parsed: ParsedRows) -> ParsedRows:
         """Return the rows with every feature that the request left out.
@@ -96,27 +91,29 @@ class OnlineFeatures(ServiceThread):
             (*r, *c) for r, c in zip(parsed.rows, parsed.context or [()] * len(parsed.rows), strict=True)
         ]
         asked = [
-            self._ask(view, [key_text([row[place] for place in places]) for row in whole])
+            (view, self._ask(view, [key_text([row[place] for place in places]) for row in whole]))
             for view, places in self._plan(model, inputs)
         ]
         values = [dict[str, Any]() for _ in parsed.rows]
-        for one in asked:
-            for known, of_key in zip(values, await _answer_to(one), strict=True):
-                known.update(zip(one.view.features, of_key, strict=True))
+        for view, answer in asked:
+            found = await _in_time(answer)
+            if isinstance(found, FeatureStoreError):
+                view.count("away")
+                raise found
+            for known, of_key in zip(values, found, strict=True):
+                known.update(zip(view.features, of_key, strict=True))
         rows = [_completed(inputs, row, known) for row, known in zip(parsed.rows, values, strict=True)]
         return parsed._replace(rows=rows)
 
-    def _ask(self, view: _LookedUpView, keys: list[str | None]) -> _Asked:
-        asked = _Asked(view, keys, Future())
+    def _ask(self, view: _LookedUpView, keys: list[str | None]) -> Future[Found]:
+        found: Future[Found] = asyncio.get_running_loop().create_future()
         if view.paused:
-            asked.found.set_exception(
-                FeatureStoreError(f"the feature store failed within the last {_PAUSE:g} s")
-            )
-            return asked
-        with self._wake:
-            self._waiting.append(asked)
-            self._wake.notify()
-        return asked
+            found.set_result(FeatureStoreError(f"the feature store failed within the last {_PAUSE:g} s"))
+            return found
+        view.waiting.append(_Asked(keys, found))
+        if view.asking is None:
+            view.asking = asyncio.create_task(self._answer(view))
+        return found
 
     def _planned(self, model: str, inputs: Inputs) -> list[tuple[_LookedUpView, list[int]]]:
         """Return the views of a version's features, each with the places of its key in a row and its context."""
@@ -125,28 +122,32 @@ class OnlineFeatures(ServiceThread):
         wanted = [v for v in self._views[model] if inputs.looked_up.intersection(v.features)]
         return [(view, [places[name] for name in view.key]) for view in wanted]
 
-    def run(self) -> None:
-        """Answer until `cancel`; a failure is that of all who wait."""
-        store: OnlineStore | None = None
-        while asked := self._take():
-            for view in dict.fromkeys(one.view for one in asked):
-                of_view = [
-                    one for one in asked if one.view is view and one.found.set_running_or_notify_cancel()
-                ]
-                try:
-                    store = store or open_store(self._address)
-                    _answer(store, view, of_view, self._clock())
-                except Exception as error:  # noqa: BLE001 - told to the requests that wait
-                    self._fail(view, of_view, error)
+    async def _answer(self, view: _LookedUpView) -> None:
+        """Answer all who wait, those too who come meanwhile; a failure is that of all of them."""
+        try:
+            while asked := view.take():
+                values = await self._read(view, [key for one in asked for key in one.keys])
+                for one in asked:
+                    view.count(view.outcome)
+                    if not one.found.done():  # its caller may have gone
+                        one.found.set_result([values[key] for key in one.keys])
+        except Exception as error:  # noqa: BLE001 - told to the requests that wait
+            self._fail(view, [*asked, *view.waiting], error)
+            view.waiting.clear()
+        finally:
+            view.asking = None
 
-    def _take(self) -> list[_Asked]:
-        with self._wake:
-            self._wake.wait_for(lambda: self._stopping.is_set() or bool(self._waiting))
-            taken, keys = [], 0
-            while self._waiting and keys < _MOST_KEYS and not self._stopping.is_set():
-                taken.append(self._waiting.popleft())
-                keys += len(taken[-1].keys)
-            return taken
+    async def _read(self, view: _LookedUpView, keys: Iterable[str | None]) -> dict[str | None, Values]:
+        values: dict[str | None, Values] = {None: view.without_events}
+        wanted = [key for key in dict.fromkeys(keys) if key is not None]
+        try:
+            async with asyncio.timeout(_SECONDS):
+                if self._store is None:
+                    self._store, self._loop = open_async_store(self._address), asyncio.get_running_loop()
+                values.update(await view.read(self._store, wanted, self._clock()))
+        except TimeoutError:
+            raise FeatureStoreError(f"the feature store did not answer within {_SECONDS:g} s") from None
+        return values
 
     def _fail(self, view: _LookedUpView, asked: Sequence[_Asked], error: Exception) -> None:
         view.pause()
@@ -154,7 +155,8 @@ class OnlineFeatures(ServiceThread):
         if times := self._throttle.times((view, told)):
             _LOG.error('event=lookup_failed times=%d error="%s"', times, told)
         for one in asked:
-            one.found.set_exception(FeatureStoreError(told))
+            if not one.found.done():
+                one.found.set_result(FeatureStoreError(told))
 
 
 class _LookedUpView:
@@ -176,6 +178,16 @@ class _LookedUpView:
         self._look_again = 0.0
         self._paused_until = 0.0
         self._part = lru_cache(4)(partial(part_of, spec, view))
+        self.waiting: deque[_Asked] = deque()
+        self.asking: asyncio.Task[None] | None = None
+
+    def take(self) -> list[_Asked]:
+        """Return the next requests to answer, as many as one question may ask for."""
+        taken, keys = [], 0
+        while self.waiting and keys < _MOST_KEYS:
+            taken.append(self.waiting.popleft())
+            keys += len(taken[-1].keys)
+        return taken
 
     @property
     def paused(self) -> bool:
@@ -190,11 +202,11 @@ class _LookedUpView:
         """Count a request."""
         self._counters(outcome).inc()
 
-    def read(self, store: OnlineStore, keys: Sequence[str], now: datetime) -> dict[str, Values]:
+    async def read(self, store: AsyncStore, keys: Sequence[str], now: datetime) -> dict[str, Values]:
         """Return the values of the newest period that is written; a missing key has had no events."""
         current = self._online.period_at(now)
         for period in self._periods(current, now):
-            texts = store.read(self._part(period), keys)
+            texts = await store.read(self._part(period), keys)
             if texts is None:
                 continue
             self._found(period, current)
@@ -223,26 +235,13 @@ class _LookedUpView:
             current -= self._online.every
 
 
-async def _answer_to(asked: _Asked) -> list[Values]:
+async def _in_time(answer: Future[Found]) -> Found:
+    """Wait for an answer, also where many requests came before."""
     try:
-        async with asyncio.timeout(_SECONDS):
-            return await asyncio.wrap_future(asked.found)
+        async with asyncio.timeout(_LONGEST_WAIT):
+            return await answer
     except TimeoutError:
-        asked.view.pause()
-        asked.view.count("away")
-        raise FeatureStoreError(f"the feature store did not answer within {_SECONDS:g} s") from None
-    except FeatureStoreError:
-        asked.view.count("away")
-        raise
-
-
-def _answer(store: OnlineStore, view: _LookedUpView, asked: Sequence[_Asked], now: datetime) -> None:
-    wanted = list(dict.fromkeys(key for one in asked for key in one.keys if key is not None))
-    values: dict[str | None, Values] = {None: view.without_events}
-    values.update(view.read(store, wanted, now))
-    for one in asked:
-        view.count(view.outcome)
-        one.found.set_result([values[key] for key in one.keys])
+        return FeatureStoreError(f"the feature store did not answer within {_LONGEST_WAIT:g} s")
 
 
 def _completed(inputs: Inputs, row: Row, found: Mapping[str, Any]) -> Row:

@@ -32,7 +32,15 @@ DriftMethod = Literal[
 ]
 ColumnKind = Literal["numeric", "categorical"]
 DriftKind = Literal[
-    "feature", "prediction", "label", "concept", "missing", "category", "correlation", "together"
+    "feature",
+    "prediction",
+    "label",
+    "concept",
+    "missing",
+    "category",
+    "correlation",
+    "together",
+    "attribution",
 ]
 
 
@@ -185,6 +193,9 @@ class RespondSpec(SpecSection):
     category: Response = "alert"
     correlation: Response = "alert"
     together: Response = "alert"
+    attribution: Response = Field(
+        "alert", description="Features' shares in the attributions, with `serving.explain`."
+    )
     performance: Response = "auto"
     quality: Literal["off", "alert", "veto"] = Field(
         "veto",

@@ -113,11 +113,20 @@ class Aggregate(SpecSection):
 
 @dataclass(frozen=True)
 class FeatureView:
-    """The aggregates of one table by one key, which are computed together."""
+    """Features that are found by one key together: the aggregates of a table, or what Feast gives.
+
+    Parameters
+    ----------
+    table
+        One of `source.tables`; of Feast its feature service.
+    given
+        Names of Feast's features.
+    """
 
     table: str
     key: tuple[str, ...]
-    aggregates: tuple[Aggregate, ...]
+    aggregates: tuple[Aggregate, ...] = ()
+    given: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -126,8 +135,13 @@ class FeatureView:
 
     @property
     def features(self) -> list[str]:
-        """The names of its aggregates, in order."""
-        return [aggregate.name for aggregate in self.aggregates]
+        """Their names, in order."""
+        return [*(aggregate.name for aggregate in self.aggregates), *self.given]
+
+    @property
+    def without_events(self) -> list[float | str | None]:
+        """The values of a key that has none."""
+        return [*(aggregate.without_events for aggregate in self.aggregates), *(None for _ in self.given)]
 
 
 class OnlineSpec(SpecSection):
@@ -207,13 +221,12 @@ class FeaturesSpec(SpecSection):
         (), description="Features that aggregate `source.tables`, as known at each row's time."
     )
     online: OnlineSpec | None = Field(
-        None, description="Compute the aggregates once a period, so that the serving app can look them up."
+        None,
+        description="Compute aggregates and Feast's features once a period, so that the serving app can look them up.",
     )
 
     @model_validator(mode="after")
     def _derived(self) -> FeaturesSpec:
-        if self.online is not None and not self.aggregates:
-            raise ValueError("`online` needs `aggregates`")
         derived = [*self.derived_numeric, *self.derived_categorical]
         if derived and self.module is None:
             raise ValueError("derived columns need a `module` with a function `features`")

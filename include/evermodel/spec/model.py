@@ -13,6 +13,7 @@ from evermodel.core.formats import json_digest
 from evermodel.spec.alerts import AlertsSpec
 from evermodel.spec.decision import DecisionSpec, MetricsSpec
 from evermodel.spec.drift import DriftSpec, PerformanceSpec, RespondSpec, RetrainPolicy
+from evermodel.spec.feast import feast_problems
 from evermodel.spec.features import Aggregate, FeaturesSpec, FeatureView, OwnCode, aggregate_problems
 from evermodel.spec.gate import GateSpec
 from evermodel.spec.parts import (
@@ -220,6 +221,11 @@ class ModelSpec(SpecSection):
             for c in self.performance.slices
             if c not in logged
         ]
+        if self.features.online is not None and not self.joined:
+            problems.append("features.online: needs `features.aggregates` or `source.feast`")
+        if self.source.feast is not None:
+            made = [aggregate.name for aggregate in self.features.aggregates]
+            problems += feast_problems(self.source.feast, names, made)
         unknown = any(a.table not in self.source.tables for a in self.features.aggregates)
         if self.features.online is not None and not unknown:
             problems += [
@@ -329,16 +335,25 @@ class ModelSpec(SpecSection):
 
     @property
     def feature_views(self) -> list[FeatureView]:
-        """The aggregates, by table and key."""
+        """The aggregates, by table and key, and Feast's features, by key."""
         groups: dict[tuple[str, tuple[str, ...]], list[Aggregate]] = {}
         for aggregate in self.features.aggregates:
             key = aggregate.key or self.source.tables[aggregate.table].key
             groups.setdefault((aggregate.table, key), []).append(aggregate)
-        return [FeatureView(table, key, tuple(members)) for (table, key), members in groups.items()]
+        views = [FeatureView(table, key, tuple(members)) for (table, key), members in groups.items()]
+        if (feast := self.source.feast) is not None:
+            views += [FeatureView(f"Feast's {feast.service}", v.key, given=v.features) for v in feast.views]
+        return views
+
+    @property
+    def joined(self) -> list[str]:
+        """Features that rows get by a key as of their time: aggregates, and what Feast gives."""
+        given = [] if self.source.feast is None else self.source.feast.features
+        return [*(aggregate.name for aggregate in self.features.aggregates), *given]
 
     @property
     def entity_columns(self) -> list[str]:
-        """Columns of the rows by which events are found, sorted."""
+        """Columns of the rows by which events, and Feast's features, are found, sorted."""
         return sorted({name for view in self.feature_views for name in view.key})
 
     @property
@@ -346,7 +361,7 @@ class ModelSpec(SpecSection):
         """Features that a request may leave out, because the serving app looks them up by their key."""
         if self.features.online is None:
             return frozenset()
-        return frozenset(aggregate.name for aggregate in self.features.aggregates)
+        return frozenset(self.joined)
 
     def canonical(self) -> dict[str, Any]:
         """Return the spec as JSON-ready data with every default written out."""

@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 import string
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Discriminator, Field, JsonValue, Tag, model_validator
 
 from evermodel.core.logins import without_login
+from evermodel.spec.feast import FeastSpec
 from evermodel.spec.features import EventTable
 from evermodel.spec.parts import Column, Span, SpecSection
 
@@ -69,9 +70,15 @@ class BaseSource(SpecSection):
         None,
         description="Days older than this are read once and cached; null reads all of them each time.",
     )
+    upstream: str | None = Field(
+        None,
+        min_length=1,
+        description="What the rows come from, if not told by the rest: models with the same one report their drift together.",
+    )
     tables: dict[str, EventTable] = Field(
         default_factory=dict, description="Tables of events that `features.aggregates` aggregate, by name."
     )
+    feast: FeastSpec | None = Field(None, description="Features that Feast joins to the rows.")
 
     @model_validator(mode="after")
     def _tables_of_this_kind(self) -> BaseSource:
@@ -85,6 +92,15 @@ class BaseSource(SpecSection):
     @property
     def _in_engine(self) -> bool:
         return False
+
+    @property
+    def content(self) -> dict[str, Any]:
+        """What decides which rows are read, for the keys of what is kept of them.
+
+        They stay as earlier releases made them: fields that were added later are in it only where they are set.
+        """
+        left_out = {"upstream"} if self.feast is not None else {"upstream", "feast"}
+        return self.model_dump(mode="json", exclude=left_out)
 
     @property
     def told(self) -> str:

@@ -6,6 +6,7 @@ Imports `core` and `spec`; without files, servers or tables.
 __all__ = [
     "boosted_trees",
     "bootstrap",
+    "calibration",
     "classifier",
     "clusters",
     "conformal",

@@ -74,7 +74,17 @@ def side_by_side(
 
     Returns
     -------
-    One entry for each metric; a gain is positive where the challenger is better, whatever the metric's direction.
+    One entry for each metric; a gain is positive where the challenger is better, whatever the metric's direction. Without a
+    row nothing is a number.
+
+    Examples
+    --------
+    >>> from evermodel.stats.metrics import METRICS
+    >>> labels = np.arange(400) % 2
+    >>> good, poor = (labels + spread * np.random.default_rng(0).normal(size=400) for spread in (0.5, 2.0))
+    >>> [area] = side_by_side([METRICS["roc_auc"]], labels, good, poor, confidence=0.95, resamples=100, seed=0)
+    >>> area.own.low > area.theirs.high, area.gain.low > 0.2
+    (True, True)
     """
     models = [challenger] if champion is None else [challenger, champion]
     whole = np.ones((1, len(labels)), dtype=np.int32)
@@ -116,7 +126,15 @@ def metric_interval(
     seed: int,
     clusters: Clusters | None = None,
 ) -> ConfidenceInterval:
-    """Return a metric with its two-sided bootstrap interval; see `side_by_side`."""
+    """Return a metric with its two-sided bootstrap interval; see `side_by_side`.
+
+    Efron: Bootstrap methods, another look at the jackknife, Annals of Statistics 7, 1979.
+
+    >>> from evermodel.stats.metrics import METRICS
+    >>> labels, scores = np.arange(100) % 2, np.full(100, 0.5)
+    >>> metric_interval(METRICS["brier"], labels, scores, confidence=0.95, resamples=20, seed=0)
+    ConfidenceInterval(value=0.25, low=0.25, high=0.25)
+    """
     return side_by_side(
         [metric], labels, scores, None,
         confidence=confidence, resamples=resamples, seed=seed, clusters=clusters,
@@ -134,7 +152,17 @@ def paired_gain(
     seed: int,
     clusters: Clusters | None = None,
 ) -> ConfidenceInterval:
-    """Return how much better the challenger is than the champion, with its two-sided interval; see `side_by_side`."""
+    """Return how much better the challenger is than the champion, with its two-sided interval; see `side_by_side`.
+
+    Efron, Tibshirani: An Introduction to the Bootstrap, 1993, chapter 16.
+
+    >>> from evermodel.stats.metrics import METRICS
+    >>> labels = np.arange(100) % 2
+    >>> wrong, even = np.where(labels, 0.2, 0.8), np.full(100, 0.5)
+    >>> gain = paired_gain(METRICS["brier"], labels, wrong, even, confidence=0.95, resamples=20, seed=0)
+    >>> round(gain.value, 2), round(gain.high, 2)
+    (-0.39, -0.39)
+    """
     measured = side_by_side(
         [metric], labels, challenger, champion,
         confidence=confidence, resamples=resamples, seed=seed, clusters=clusters,
@@ -147,6 +175,8 @@ def _resample(
     prepared: Sequence[WeightedMetric], rows: int, resamples: int, seed: int, clusters: Clusters | None
 ) -> list[Floats]:
     generator = np.random.default_rng(seed)
+    if not rows:
+        return [np.full(resamples, np.nan) for _ in prepared]
     step, units = max(1, _CELLS // rows), rows if clusters is None else clusters.count
     values: list[list[Floats]] = [[] for _ in prepared]
     for start in range(0, resamples, step):

@@ -107,6 +107,8 @@ def classifier_test(
     >>> classifier_test(before, now).p_value < 1e-4 < 0.01 < classifier_test(before[::2], before[1::2]).p_value
     True
     """
+    if not (len(before) and len(now)):
+        return None
     generator = np.random.default_rng(seed)
     most = max(200, min(_ROWS, _CELLS // max(before.shape[1], 1)))
     kept = [np.sort(generator.permutation(len(side))[:most]) for side in (before, now)]

@@ -18,6 +18,13 @@ def nonconformity(labels: NDArray[Any], scores: Floats) -> Floats:
     ----------
     labels
         Values; with probabilities of classes (rows x classes) the column of the true class.
+
+    References
+    ----------
+    Sadinle, Lei, Wasserman: Least ambiguous set-valued classifiers with bounded error levels, JASA 114, 2019.
+
+    >>> nonconformity(np.array([0, 1]), np.array([[0.75, 0.25], [0.5, 0.5]])).tolist()
+    [0.25, 0.5]
     """
     if scores.ndim == 2:
         return np.asarray(1 - scores[np.arange(len(labels)), labels.astype(int)], dtype=np.float64)
@@ -38,6 +45,10 @@ def conformal_quantile(misses: Floats, coverage: float) -> float:
 
 
 def prediction_sets(probabilities: Floats, quantile: float) -> NDArray[np.bool_]:
-    """Return the classes of each row's set: those likely enough, and always the likeliest (Sadinle, Lei, Wasserman, JASA 114, 2019)."""
+    """Return the classes of each row's set: those likely enough, and always the likeliest (Sadinle, Lei, Wasserman, 2019).
+
+    >>> prediction_sets(np.array([[0.75, 0.25], [0.5, 0.5]]), quantile=0.5).tolist()
+    [[True, False], [True, True]]
+    """
     likeliest = probabilities.argmax(axis=1)[:, None] == np.arange(probabilities.shape[1])
     return np.asarray(likeliest | (1 - probabilities <= quantile))

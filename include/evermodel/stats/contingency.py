@@ -101,6 +101,10 @@ class Contingency:
         whose own sum is fixed (Morris: Central limit theorems for multinomial sums, Annals of Statistics 3, 1975;
         for Pearson's statistic Haldane: Biometrika 31, 1940). The tail is that of a gamma distribution with the same
         mean, variance and skewness.
+
+        >>> same, moved = (Contingency.of(np.array([30.0, 30, 40]), now) for now in np.array([[9.0, 9, 12], [2, 9, 19]]))
+        >>> round(same.omnibus(), 2), round(moved.omnibus(), 3)
+        (1.0, 0.012)
         """
         if not self.testable:
             return 1.0
@@ -125,7 +129,13 @@ class Contingency:
         return gamma_tail(observed, mean, variance, third)
 
     def one_cell(self, cell: int = 0) -> float:
-        """Return the two-sided p-value of one cell against all others."""
+        """Return the two-sided p-value of one cell against all others.
+
+        Mid-p of the hypergeometric distribution (Lancaster: Significance tests in discrete distributions, JASA 56, 1961).
+
+        >>> round(Contingency.of(np.array([30.0, 70]), np.array([2.0, 28])).one_cell(), 3)
+        0.007
+        """
         if not self.testable:
             return 1.0
         chosen = slice(cell, cell + 1)
@@ -137,6 +147,9 @@ class Contingency:
         The smallest two-sided p-value of all cells, and how many cells would go below it by chance: each with the
         chance that its own counts allow, which for a rare category is often none at all (Tarone: A modified Bonferroni
         method for discrete data, Biometrics 46, 1990).
+
+        >>> round(Contingency.of(np.array([100.0, 100, 100, 0]), np.array([33.0, 33, 29, 5])).largest_cell(), 4)
+        0.0063
         """
         if not self.testable:
             return 1.0
@@ -151,7 +164,13 @@ class Contingency:
         return min(1.0, float(chances @ np.bincount(which)))
 
     def trend(self, scores: Array) -> float:
-        """Return the two-sided p-value of the sum of scores over the window's rows."""
+        """Return the two-sided p-value of the sum of scores over the window's rows.
+
+        Mantel: Chi-square tests with one degree of freedom, JASA 58, 1963.
+
+        >>> round(Contingency.of(np.array([50.0, 30, 20]), np.array([9.0, 10, 11])).trend(np.arange(3.0)), 3)
+        0.029
+        """
         if not self.testable:
             return 1.0
         centre = float(self.totals @ scores) / self.rows
@@ -164,7 +183,14 @@ class Contingency:
 
 
 def gamma_tail(observed: float, mean: float, variance: float, third: float) -> float:
-    """Return the upper tail of the gamma distribution (shifted) with these cumulants."""
+    """Return the upper tail of the gamma distribution (shifted) with these cumulants.
+
+    For a sum of squares with weights: Pearson: Note on an approximation to the distribution of non-central chi-squared,
+    Biometrika 46, 1959.
+
+    >>> round(gamma_tail(11.0705, mean=5, variance=10, third=40), 4)
+    0.05
+    """
     if variance <= 0:
         return 1.0
     z, skew = (observed - mean) / math.sqrt(variance), third / variance**1.5
@@ -176,7 +202,8 @@ def gamma_tail(observed: float, mean: float, variance: float, third: float) -> f
 def parts_of_rows(totals: Array, now: Array, window: float, rows: float) -> Array:
     """Return for each part of the rows the two-sided p-value that both sides have the same share of it.
 
-    Twice the smaller tail with half of the observed count's own chance (mid-p), or normal where counts are large.
+    Twice the smaller tail with half of the observed count's own chance (mid-p: Lancaster: Significance tests in discrete
+    distributions, JASA 56, 1961), or normal where counts are large.
 
     Parameters
     ----------
@@ -184,6 +211,9 @@ def parts_of_rows(totals: Array, now: Array, window: float, rows: float) -> Arra
         Rows of each part on both sides, and in the window; parts may overlap.
     window, rows
         Rows of the window and of both sides.
+
+    >>> parts_of_rows(np.array([32.0, 98]), np.array([2.0, 28]), window=30, rows=130).round(3).tolist()
+    [0.007, 0.007]
     """
     points, weights, complete = _lay_out(totals, window, rows)
     below = (weights * (points < now[:, None])).sum(axis=1)

@@ -313,16 +313,3 @@ def metrics_by_name(task: Task, parameters: MetricParameters) -> dict[str, Metri
             Metric("tweedie_deviance", False, partial(_tweedie, power=parameters.power)),
         )
     return {**METRICS_BY_TASK[task], **found}
-
-
-def calibration_error(labels: NDArray[Any], scores: Floats, bins: int = 10) -> float:
-    """Return the expected calibration error, a share between 0 and 1, over bins of equal size.
-
-    The mean distance between the average score and the share of positives, weighted by the rows of each bin
-    (Naeini, Cooper, Hauskrecht: Obtaining well calibrated probabilities using Bayesian binning, AAAI 2015; with
-    equal-size instead of equal-width bins).
-    """
-    order = np.argsort(scores, kind="stable")
-    truth = np.asarray(labels, dtype=np.float64)
-    parts = [part for part in np.array_split(order, bins) if len(part)]
-    return float(sum(len(p) * abs(scores[p].mean() - truth[p].mean()) for p in parts) / len(scores))

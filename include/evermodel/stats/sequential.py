@@ -71,6 +71,8 @@ class Moments:
         >>> same.rows, same.mean, bool(abs(same.variance - Moments.of(twice[::2]).variance) < 0.02)
         (200, 2.0, True)
         """
+        if not len(values):
+            return cls(0, 0.0, 0.0)
         part, total = np.bincount(strata, weights), weights.sum()
         means = np.bincount(strata, weights * values) / np.where(part > 0, part, 1)
         errors = np.bincount(clusters.codes, weights * (values - means[strata])) / total
@@ -100,12 +102,21 @@ def above(hits: ArrayLike, tries: ArrayLike, limit: ArrayLike) -> Any:
     Robbins (1970), Statistical methods related to the law of the iterated logarithm, Ann. Math. Stat. 41.
     Howard, Ramdas, McAuliffe, Sekhon (2021), Time-uniform, nonparametric, nonasymptotic confidence sequences,
     Ann. Stat. 49, proposition 7 (the beta-binomial mixture).
+
+    Examples
+    --------
+    >>> above([20, 60], 1000, 0.02).round(1).tolist()
+    [-2.0, 24.8]
     """
     return _mixture(hits, tries, limit, betaincc)
 
 
 def below(hits: ArrayLike, tries: ArrayLike, limit: ArrayLike) -> Any:
-    """Return the evidence that a rate is below a limit, as the logarithm of an e-value; see `above`."""
+    """Return the evidence that a rate is below a limit, as the logarithm of an e-value; see `above` (Howard et al., 2021).
+
+    >>> below([20, 2], 1000, 0.02).round(1).tolist()
+    [-3.0, 12.1]
+    """
     return _mixture(hits, tries, limit, betainc)
 
 
@@ -121,6 +132,15 @@ def larger_part(hits: ArrayLike, others: ArrayLike, share: ArrayLike) -> Any:
         Failures of the version, and of the other one.
     share
         Share of the requests that the version gets.
+
+    References
+    ----------
+    Przyborowski, Wilenski (1940), Homogeneity of results in testing samples from Poisson series, Biometrika 31.
+
+    Examples
+    --------
+    >>> larger_part([10, 40], [90, 60], 0.1).round(1).tolist()
+    [-1.1, 28.2]
     """
     hits, others = np.asarray(hits), np.asarray(others)
     return above(hits, hits + others, share)
@@ -146,6 +166,12 @@ def difference(first: Moments, second: Moments, level: float) -> tuple[float, fl
     Johari, Koomen, Pekelis, Walsh (2017), Peeking at A/B tests, KDD (the mixture for two samples).
     Waudby-Smith, Arbour, Sinha, Kennedy, Ramdas (2024), Time-uniform central limit theory and asymptotic
     confidence sequences, Ann. Stat. 52 (its validity, and the choice of the mixture's width).
+
+    Examples
+    --------
+    >>> found = difference(Moments(2000, 0.12, 0.1), Moments(2000, 0.05, 0.05), level=0.05)
+    >>> [round(value, 3) for value in found]
+    [0.07, 0.044, 0.096]
     """
     gap = first.mean - second.mean
     if min(first.rows, second.rows) < FEWEST_LABELS:
@@ -158,7 +184,7 @@ def difference(first: Moments, second: Moments, level: float) -> tuple[float, fl
 
 
 def radius(variance: ArrayLike, rows: ArrayLike, level: float) -> Floats:
-    """Return half the width of the interval of `difference`.
+    """Return half the width of the interval of `difference` (Waudby-Smith et al., 2024).
 
     Parameters
     ----------
@@ -166,6 +192,9 @@ def radius(variance: ArrayLike, rows: ArrayLike, level: float) -> Floats:
         Of the difference of the two means.
     rows
         Of both together.
+
+    >>> radius([0.0004, 0.0001], [1000, 4000], level=0.05).round(3).tolist()
+    [0.067, 0.03]
     """
     now, wish = np.asarray(variance, dtype=np.float64), -2 * math.log(level)
     # The mixture's own variance: in units of that of the difference at the target, which goes with 1 / rows.

@@ -24,7 +24,7 @@ from evermodel_provider.notifications.errors import (
     explained,
     retry_after,
 )
-from evermodel_provider.notifications.slack_history import EVENT_TYPE, find_message, has_file
+from evermodel_provider.notifications.slack_history import EVENT_TYPE, find_message, has_file, thread_of
 
 if TYPE_CHECKING:
     from slack_sdk import WebClient
@@ -41,7 +41,7 @@ class SlackSender:
 
     A delivery is plain data, so that it can travel through XCom: ``kind`` (``slack`` or ``outbox``), ``channel`` (Slack's
     id, or its name), ``ts`` (Slack's timestamp, or the folder's name) and ``path`` (folder in the
-    outbox).
+    outbox). That of a reply has ``root``, the ``ts`` of its thread: Slack has no replies to replies.
 
     Parameters
     ----------
@@ -81,12 +81,13 @@ class SlackSender:
         """
         client = self._client()
         if client is None:
-            return self._to_outbox(message, thread["ts"] if thread else None)
+            return self._to_outbox(message, thread_of(thread) if thread else None)
         where: dict[str, Any] = {"channel": self.channel}
         if thread and thread["kind"] == "slack":  # a message that went to the outbox has no thread in Slack
-            where |= {"thread_ts": thread["ts"], "reply_broadcast": broadcast}
+            where |= {"thread_ts": thread_of(thread), "reply_broadcast": broadcast}
         answer = self._call(client.chat_postMessage, message, **where)
-        return {"kind": "slack", "channel": answer["channel"], "ts": answer["ts"], "path": ""}
+        root = {"root": where["thread_ts"]} if "thread_ts" in where else {}
+        return {"kind": "slack", "channel": answer["channel"], "ts": answer["ts"], "path": "", **root}
 
     def replace(self, delivery: Delivery, message: Message) -> Delivery:
         """Replace a sent message; raises as `post` does, and `MessageGoneError`."""
@@ -122,7 +123,7 @@ class SlackSender:
             with self._explaining():
                 client.files_upload_v2(
                     channel=delivery["channel"],
-                    thread_ts=delivery["ts"],
+                    thread_ts=thread_of(delivery),
                     file=str(image),
                     filename=_IMAGE,
                     title=message.title,
@@ -202,6 +203,7 @@ class SlackSender:
 
     def _to_outbox(self, message: Message, thread: str | None) -> Delivery:
         path = write_to_outbox(self.outbox, message, None, thread)
+        root = {"root": thread} if thread else {}
         log.info(
             "No Airflow connection %s, so the message for %s is in %s\n%s",
             self.connection_id,
@@ -209,7 +211,7 @@ class SlackSender:
             path,
             message.text,
         )
-        return self._in_outbox(path)
+        return {**self._in_outbox(path), **root}
 
     def _in_outbox(self, path: Path) -> Delivery:
         return {"kind": "outbox", "channel": self.channel, "ts": path.name, "path": str(path)}

@@ -20,6 +20,14 @@ _MOST_PAGES = 20
 _UNKNOWN = {"missing_scope", "not_in_channel", "channel_not_found", "no_permission", "access_denied"}
 
 
+def thread_of(delivery: Delivery) -> str:
+    """Return the ``ts`` of the thread that a delivered message began, or is in.
+
+    :param delivery: Of the message.
+    """
+    return str(delivery.get("root") or delivery["ts"])
+
+
 def find_message(
     client: WebClient, channel: str, known_id: str, message: Message, thread: Delivery | None, since: datetime
 ) -> Delivery | None:
@@ -36,12 +44,13 @@ def find_message(
     try:
         place = thread["channel"] if thread else known_id or _channel_id(client, channel)
         method: Callable[..., Any] = client.conversations_replies if thread else client.conversations_history
-        about = {"ts": thread["ts"]} if thread else {}
+        about = {"ts": thread_of(thread)} if thread else {}
         oldest = f"{since.timestamp():.6f}"
         arguments = {"channel": place, "oldest": oldest, "include_all_metadata": True, "limit": 200, **about}
         for found in _pages(method, "messages", arguments):
             if _is(found, message):
-                return {"kind": "slack", "channel": place, "ts": found["ts"], "path": ""}
+                root = {"root": thread_of(thread)} if thread else {}
+                return {"kind": "slack", "channel": place, "ts": found["ts"], "path": "", **root}
     except SlackApiError as error:
         code = error_code(error.response)
         if code not in _UNKNOWN:
@@ -57,7 +66,7 @@ def has_file(client: WebClient, delivery: Delivery, name: str) -> bool:
     """Tell whether a message's thread has a file of a name; True if the token cannot read the thread."""
     from slack_sdk.errors import SlackApiError
 
-    arguments = {"channel": delivery["channel"], "ts": delivery["ts"], "limit": 200}
+    arguments = {"channel": delivery["channel"], "ts": thread_of(delivery), "limit": 200}
     try:
         replies = _pages(client.conversations_replies, "messages", arguments)
         return any(file.get("name") == name for found in replies for file in found.get("files", ()))

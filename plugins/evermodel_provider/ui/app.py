@@ -17,11 +17,12 @@ from fastapi.responses import FileResponse, JSONResponse, RedirectResponse, Resp
 from fastapi.templating import Jinja2Templates
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
-from evermodel.core.dag_ids import MODEL_KINDS, id_prefix, parts_of
-from evermodel.core.errors import TrackingUnavailableError
+from evermodel.core.dag_ids import MODEL_KINDS, dag_id, id_prefix, parts_of
+from evermodel.core.errors import EvermodelError, IncidentError, TrackingUnavailableError, TransientError
 from evermodel.reports.overview.overview import Overview
 from evermodel.reports.overview.server import NO_SERVER
 from evermodel_provider.ui import rights
+from evermodel_provider.ui.incident_answers import AnswerRefusedError, IncidentAnswer, answer_incident
 from evermodel_provider.ui.list_view import list_view
 from evermodel_provider.ui.model_view import model_view
 from evermodel_provider.ui.words import filters
@@ -35,6 +36,13 @@ _POLICY = (
     "connect-src 'self'; font-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'self'"
 )
 _SETTINGS_SECONDS = 60.0
+_REFUSALS = {AnswerRefusedError: 403, IncidentError: 409, TransientError: 503}
+_ANSWERS = (
+    ("acknowledged", "Acknowledge"),
+    ("muted", "Mute…"),
+    ("expected", "Expected…"),
+    ("withdrawn", "Withdraw"),
+)
 
 log = logging.getLogger(__name__)
 
@@ -57,6 +65,7 @@ def build_app(settings: Callable[[], Settings] | None = None) -> FastAPI:
     app.get("/models/{name}")(pages.model)
     app.get("/models/{name}/features")(pages.features)
     app.get("/models/{name}/features/{day}")(pages.tests)
+    app.post("/models/{name}/incidents/{incident}")(pages.answer)
     app.get("/dags/{dag_id}")(pages.tab)
     app.get("/static/{name}")(_static)
     return app
@@ -107,6 +116,16 @@ class Pages:
             raise HTTPException(404, "This day was not evaluated.")
         return _guarded(JSONResponse(found))
 
+    def answer(self, user: GetUserDep, name: str, incident: str, given: IncidentAnswer) -> Response:
+        """Record what a user answers to an open incident."""
+        self._require(name, user)
+        try:
+            text = answer_incident(name, incident, given, user)
+        except EvermodelError as error:
+            code = next((code for kind, code in _REFUSALS.items() if isinstance(error, kind)), 422)
+            raise HTTPException(code, f"{error.problem}.") from error
+        return _guarded(JSONResponse({"text": text}))
+
     def tab(self, request: Request, user: GetUserDep, dag_id: str) -> Response:
         """Show the model that a DAG belongs to."""
         kind, name = parts_of(dag_id)
@@ -146,6 +165,7 @@ class Pages:
             raise HTTPException(404, "No model of this name in MLflow or among the specs. Check the name.")
         view = model_view(*found, mlflow, away=bool(state.problem))
         startable = {dag: rights.may_start(dag, user) for dag in view["forms"]}
+        view |= {"answers": _ANSWERS, "answerable": rights.may_start(dag_id("drift", name), user)}
         return self._page(request, "model.html", {**view, "startable": startable, "tab": tab})
 
     def _require(self, name: str, user: Any) -> None:

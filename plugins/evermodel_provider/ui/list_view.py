@@ -11,6 +11,7 @@ from evermodel.registry.tags import RetrainOutcome
 from evermodel_provider.ui.words import KINDS, verdict_words
 
 WIDTH, HEIGHT = 132, 26
+WAITS_RANK = 3  # what waits for approval is before all incidents
 _PAD = 3.0
 
 
@@ -24,7 +25,7 @@ def list_view(summaries: Sequence[dict[str, Any]], *, away: bool = False) -> dic
         "rows": rows,
         "counts": {
             "all": len(rows),
-            "attention": sum(1 for row in rows if row["rank"]),
+            "attention": sum(1 for row in rows if row["rank"] >= 1),
             "rollout": sum(1 for row in rows if row["plan"]),
             "waiting": sum(1 for row in rows if row["waits"]),
         },
@@ -34,18 +35,25 @@ def list_view(summaries: Sequence[dict[str, Any]], *, away: bool = False) -> dic
 def _row(summary: dict[str, Any], away: bool) -> dict[str, Any]:
     last, decision = summary.get("last") or {}, summary.get("decision") or {}
     severity = summary.get("severity", "none")
+    found, waits = troubles(summary), decision.get("outcome") == RetrainOutcome.WAITS
     return {
         **summary,
         "last": last,
         "decision": decision,
-        "rank": RANK.get(severity, 0),
+        "rank": WAITS_RANK if waits else _rank(severity, found),
         "state": severity if last or summary["incidents"] else _unjudged(summary, away),
         "spark": spark(summary["strip"]),
         "traffic": traffic_words(summary),
         "outcome": outcome_words(decision) if decision else None,
-        "troubles": troubles(summary),
-        "waits": decision.get("outcome") == RetrainOutcome.WAITS,
+        "troubles": found,
+        "waits": waits,
     }
+
+
+def _rank(severity: str, found: list[dict[str, str]]) -> float:
+    """Return how urgent a model is; below one if somebody answered all its problems, or it has none."""
+    handled = bool(found) and all(one["response"] for one in found)
+    return RANK.get(severity, 0) * (0.1 if handled else 1)
 
 
 def _unjudged(summary: dict[str, Any], away: bool) -> str:
@@ -106,7 +114,8 @@ def troubles(summary: dict[str, Any]) -> list[dict[str, str]]:
             "severity": i["current"],
             "since": i["opened"][:10],
             "cause": i["cause"],
-            "text": "incident",
+            "incident": i["id"],
+            "response": i["response"],
         }
         for i in summary["incidents"]
     ]
@@ -121,7 +130,8 @@ def troubles(summary: dict[str, Any]) -> list[dict[str, str]]:
                     "severity": severity,
                     "since": last["day"],
                     "cause": reason,
-                    "text": "found",
+                    "incident": "",
+                    "response": "",
                 }
             )
     return found

@@ -19,7 +19,7 @@ from evermodel.alerts.incident_message import INCIDENT_BUTTONS, RESPONSES
 from evermodel.core.logins import log_hosts_only
 from evermodel_provider.notifications.slack_app import DEFAULT_CONNECTION, SlackApp
 from evermodel_provider.ui.airflow_users import token_for
-from evermodel_provider.ui.slack_incidents import answer_incident, unmapped
+from evermodel_provider.ui.slack_incidents import press_button, unmapped
 from evermodel_provider.ui.slack_request import (
     MOST_BYTES,
     RefusedError,
@@ -108,7 +108,7 @@ async def _handle(airflow: Any, app: SlackApp, payload: dict[str, Any]) -> None:
             form = ApprovalForm.loads(value)
             done, text = await _answer(airflow, app, _CHOICES[action], form, person)
         elif action in RESPONSES:
-            done, text = await asyncio.to_thread(answer_incident, app, action, value, person)
+            done, text = await asyncio.to_thread(press_button, app, action, value, person)
         else:
             return
         log.info("Slack user %s, %s %s: %s", person, action, value, text)

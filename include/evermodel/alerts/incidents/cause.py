@@ -39,7 +39,7 @@ def likely_cause(verdict: DriftVerdict, kind: str, since: str = "") -> str:
 
 
 def _drift(verdict: DriftVerdict, since: str) -> str:
-    moved, watched = _features(verdict.drifting), _features(verdict.columns)
+    moved, watched = input_columns(verdict.drifting), input_columns(verdict.columns)
     if not moved:
         return _without_features({column.what for column in verdict.drifting})
     if len(watched) >= _LEAST_COLUMNS and len(moved) >= _ALMOST_ALL * len(watched):
@@ -69,13 +69,15 @@ def _without_features(kinds: set[str]) -> str:
         )
     if "label" in kinds:
         return "the label's distribution changed"
+    if "attribution" in kinds:
+        return "the answers rest on other features than at the promotion: check how the inputs depend on each other"
     if "correlation" in kinds:
         return "correlations between columns changed"
     return "rows changed as a whole, in no column by itself" if "together" in kinds else ""
 
 
 def _performance(verdict: DriftVerdict) -> str:
-    moved = _features(verdict.drifting)
+    moved = input_columns(verdict.drifting)
     if moved:
         return f"the inputs drifted too: {_listed(moved)}"
     if any(column.what == "concept" for column in verdict.drifting):
@@ -93,7 +95,7 @@ def _lacking(columns: Sequence[str]) -> str:
     return f"{_listed(columns)} lack values together: one source or join is incomplete"
 
 
-def _features(columns: Iterable[ColumnDrift]) -> list[str]:
+def input_columns(columns: Iterable[ColumnDrift]) -> list[str]:
     """Return the inputs among the columns, each once, in their order."""
     return list(dict.fromkeys(c.column for c in columns if c.what in ("feature", "missing", "category")))
 

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 
 from evermodel.alerts.incident_message import IncidentView, incident_message
 from evermodel.alerts.incidents import table
-from evermodel.alerts.incidents.cause import likely_cause
+from evermodel.alerts.incidents.cause import input_columns, likely_cause
 from evermodel.alerts.incidents.response import Response, delete_responses, read_responses
 from evermodel.alerts.incidents.response_message import response_line
+from evermodel.alerts.incidents.shared import Member, tell_together
 from evermodel.alerts.incidents.state import Action, Incident, IncidentState
 from evermodel.alerts.incidents.store import (
     IncidentRecord,
@@ -120,7 +121,12 @@ class IncidentHandler:
             for done in handled:
                 response = None if done.action == "escalate" else responses.get(done.incident)
                 self._tell(batch, done, after.of(done.kind), verdict, as_of, folder, response)
-            batch.write(lambda connection: _write(connection, name, after, _answered_no_more(handled)))
+
+            def also(connection: Connection) -> None:
+                _write(connection, name, after, _answered_no_more(handled))
+                self._share(connection, batch, handled, after, verdict, as_of)
+
+            batch.write(also)
             # For pages, digests and the gate. A step that is interrupted here and runs again decides the same.
             self.incidents.write(after)
             self.incidents.record(transitions)
@@ -224,6 +230,27 @@ class IncidentHandler:
         elif done.action == "resolve":
             answer = resolved_message(view, _ended_by(incident, verdict))
             publisher.announce(event, answer, thread=done.message, url=view.url)
+
+    def _share(
+        self,
+        connection: Connection,
+        batch: MessageBatch,
+        handled: list[Handled],
+        after: StoredIncidents,
+        verdict: DriftVerdict,
+        as_of: datetime,
+    ) -> None:
+        """Tell drift together with that of other models from the same source."""
+        done = next(one for one in handled if one.kind == "drift")
+        incident = after.of("drift").subject
+        if done.action == "quiet" or incident is None:
+            return
+        over = done.action in ("resolve", "close")
+        url = next((url for url in self.links.values() if url), "")
+        moved = tuple(input_columns(verdict.drifting))
+        member = Member(self.spec.name, incident.id, done.severity, moved, url, over)
+        publisher = Publisher(self.queue, self.spec, self.now, batch)
+        tell_together(connection, publisher, member, as_of, opens=done.action == "open")
 
     def _recall(self, message: str, delivery: Delivery) -> None:
         """Restore a message's lost receipt in the queue."""

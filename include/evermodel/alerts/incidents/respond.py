@@ -112,7 +112,7 @@ class IncidentResponder:
             )
         return response
 
-    def withdraw(self, kind: ProblemKind | None, *, by: str) -> str:
+    def withdraw(self, kind: ProblemKind | None, *, by: str, incident: str = "") -> str:
         """Delete the response to an open incident, and return the incident's id; see `respond`.
 
         Raises
@@ -121,7 +121,7 @@ class IncidentResponder:
             No such incident is open, or nobody has answered it.
         """
         with self.queue.handling_incidents(self.spec.name) as database:
-            found = self._one(database, kind)
+            found = self._one(database, kind, incident)
             name, at = found.incident.id, self.now.isoformat(timespec="seconds")
             if found.response is None:
                 raise IncidentError(

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, fields
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from sqlalchemy import delete, insert, select
+from sqlalchemy import delete, insert, select, true
 
 from evermodel.alerts.incident_message import ResponseKind
 from evermodel.core.database.tables import incident_responses
@@ -17,7 +17,7 @@ from evermodel.core.formats import loads, stamped
 from evermodel.spec.window import parse_moment
 
 if TYPE_CHECKING:
-    from sqlalchemy import Connection
+    from sqlalchemy import ColumnElement, Connection
 
 _log = logging.getLogger(__name__)
 
@@ -59,17 +59,26 @@ class Response:
 
 def read_responses(connection: Connection, model: str) -> dict[str, Response]:
     """Return a model's responses by the incident's id; one that cannot be read is as if it was never given."""
-    query = select(incident_responses.c.content).where(incident_responses.c.model == model)
-    known, found = {field.name for field in fields(Response)}, {}
-    for text in connection.scalars(query):
+    mine = incident_responses.c.model == model
+    return {response.incident: response for _, response in _read(connection, mine)}
+
+
+def responses_in_force(connection: Connection, now: datetime) -> dict[tuple[str, str], Response]:
+    """Return the responses to incidents of all models whose time is not over, by model and the incident's id."""
+    found = _read(connection, true())
+    return {(model, one.incident): one for model, one in found if one.holds(now)}
+
+
+def _read(connection: Connection, where: ColumnElement[bool]) -> Iterator[tuple[str, Response]]:
+    table, known = incident_responses.c, {field.name for field in fields(Response)}
+    for model, text in connection.execute(select(table.model, table.content).where(where)):
         try:
             data = loads(text, f"a response of model {model}")
             response = Response(**{name: value for name, value in data.items() if name in known})
         except (ValueError, TypeError, AttributeError):
             _log.error("a response to an incident of model %s cannot be read: %.500s", model, text)
             continue
-        found[response.incident] = response
-    return found
+        yield model, response
 
 
 def write_response(connection: Connection, model: str, response: Response) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from evermodel.alerts.outbox_index import INDEX_FILE, outbox_entries, with_answers
-from evermodel.cli.demo_replay.story import MODEL, Row
+from evermodel.cli.demo_replay.story import HISTORY, MODEL, Row
 from evermodel.cli.local_stack.local import LocalStack
 from evermodel.core.atomic import write_text
 from evermodel.core.dag_ids import dag_id
@@ -59,6 +59,11 @@ def _places(stack: LocalStack) -> list[tuple[str, str, str]]:
             "The retrain DAG",
             f"{airflow}/dags/{dag_id('retrain', MODEL)}",
             "two runs: the cold start, and the one that drift requested.",
+        ),
+        (
+            "The retrain DAG of the same model with history",
+            f"{airflow}/dags/{dag_id('retrain', HISTORY)}",
+            "with the delays of the last hours as features, each as it was known at the flight's time.",
         ),
         (
             "The drift DAG",

@@ -13,7 +13,7 @@ from rich.table import Table
 
 from evermodel.cli.demo_replay.index_page import open_in_browser, write_index
 from evermodel.cli.demo_replay.requests import SteadyClient
-from evermodel.cli.demo_replay.story import COLD_START, MODEL, DemoReplay
+from evermodel.cli.demo_replay.story import COLD_START, HISTORY, MODEL, DemoReplay
 from evermodel.cli.local_stack.local import LocalStack
 from evermodel.core.dag_ids import dag_id
 from evermodel.core.errors import EvermodelError, SpecError
@@ -59,7 +59,9 @@ def run_demo(home: Path, project: Path, *, leave: bool) -> bool:
             row = _prepare(stack.home / "data", Settings.from_environment(stack.environment), say)
             say("starting MLflow, Airflow (scheduler, api-server, dag-processor, triggerer) and serving")
             api = stack.start(lambda name, seconds: say(f"  {name} is up ({seconds:.0f} s)"))
-            api.wait_for_dags([dag_id("retrain", MODEL), dag_id("score", MODEL), dag_id("drift", MODEL)])
+            api.wait_for_dags(
+                [dag_id(kind, MODEL) for kind in ("retrain", "score", "drift")] + [dag_id("retrain", HISTORY)]
+            )
             with SteadyClient(stack.serving_url, MODEL, row) as client:
                 replay = DemoReplay(api, client, say)
                 replay.play()
@@ -80,15 +82,14 @@ def run_demo(home: Path, project: Path, *, leave: bool) -> bool:
 def _prepare(folder: Path, settings: Settings, say: Any) -> dict[str, Any]:
     """Write the flights of 2013 and return the features of one of them."""
     from evermodel.data.dtypes import feature_frame
-    from evermodel.data.examples.flights import prepare_flights
+    from evermodel.data.examples.flights import prepare_flights, with_flights
     from evermodel.data.sources import read_window
     from evermodel.spec import load_spec
     from evermodel.spec.window import last_day
 
     file = prepare_flights(folder)
     say(f"336,776 flights of 2013 out of New York, joined with weather and planes: {file.name}")
-    spec = load_spec(MODEL, settings)
-    spec = spec.model_copy(update={"source": spec.source.model_copy(update={"path": str(file)})})
+    spec = with_flights(load_spec(MODEL, settings), folder)
     rows = read_window(spec, last_day(COLD_START), with_label=False).slice(0, 1)
     frame = feature_frame(spec, rows)
     return {str(k): None if v != v else v for k, v in frame.iloc[0].to_dict().items()}

@@ -12,7 +12,7 @@ from evermodel.cli.demo_replay.requests import SteadyClient
 from evermodel.cli.local_stack.airflow_api import AirflowApi
 from evermodel.core.dag_ids import dag_id
 
-MODEL = "flights"
+MODEL, HISTORY = "flights", "flights_history"
 COLD_START = datetime(2013, 3, 11, 6, tzinfo=UTC)
 FIRST_WATCHED = datetime(2013, 3, 21, tzinfo=UTC)
 ALARM = datetime(2013, 3, 26, tzinfo=UTC)
@@ -56,6 +56,7 @@ class DemoReplay:
     say: Callable[[str], None]
     rows: list[Row] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
+    aucs: list[float] = field(default_factory=list)
     opened: dict[str, int] = field(default_factory=dict)
     resolved: dict[str, int] = field(default_factory=dict)
 
@@ -65,7 +66,11 @@ class DemoReplay:
         self.score_days(COLD_START + timedelta(days=1), ALARM)
         if self.watch_until_alarm():
             self.retrain_by_drift()
+            beside = self.api.trigger(
+                dag_id("retrain", HISTORY), logical_date=ALARM + _AT_DRIFT, run_id=_run_id(ALARM)
+            )
             self.watch_until_over()
+            self.compare_with_history(beside)
         self.expect(
             not self.client.failures,
             f"{len(self.client.failures)} requests failed: {self.client.failures[:3]}",
@@ -145,13 +150,24 @@ class DemoReplay:
         if run_id is None:
             self.expect(False, "drift requested a retrain, but no run of the retrain DAG started")
             return
-        run = self.api.wait(dag_id("retrain", MODEL), run_id)
-        if run["state"] != "success":
-            self.expect(False, self.api.explain(dag_id("retrain", MODEL), run_id))
-            return
-        outcome = self._note_retrain(run)
-        self.expect(outcome["outcome"] == "deployed", f"the retrain ended as: {outcome['outcome']}")
-        self._serves(str(outcome["version"]))
+        if run := self._succeeded(dag_id("retrain", MODEL), run_id):
+            outcome = self._note_retrain(run)
+            self.expect(outcome["outcome"] == "deployed", f"the retrain ended as: {outcome['outcome']}")
+            self._serves(str(outcome["version"]))
+
+    def compare_with_history(self, run_id: str) -> None:
+        """Note the model that also knows the delays of the last hours: same flights, same test week as the last retrain."""
+        if run := self._succeeded(dag_id("retrain", HISTORY), run_id):
+            self._note_retrain(run, HISTORY)
+            self.expect(self.aucs[-1] > self.aucs[-2], f"the last hours' delays added nothing: {self.aucs}")
+
+    def _succeeded(self, dag: str, run_id: str) -> dict[str, Any] | None:
+        """Wait for a run, and return it if it succeeded."""
+        run = self.api.wait(dag, run_id)
+        if run["state"] == "success":
+            return run
+        self.expect(False, self.api.explain(dag, run_id))
+        return None
 
     def _watch(self, day: datetime) -> str:
         """Run one day of the drift DAG and return the state of the drift incident."""
@@ -176,8 +192,8 @@ class DemoReplay:
         self.say(f"drift {day:%d %b}: {shown}, {verdict['metric']} {metric}" + (f", {sent}" if sent else ""))
         return str(incidents["drift"]["action"])
 
-    def _note_retrain(self, run: dict[str, Any]) -> dict[str, Any]:
-        dag, run_id = dag_id("retrain", MODEL), run["dag_run_id"]
+    def _note_retrain(self, run: dict[str, Any], model: str = MODEL) -> dict[str, Any]:
+        dag, run_id = dag_id("retrain", model), run["dag_run_id"]
         evaluated = self.api.xcom(dag, run_id, "evaluate")
         outcome: dict[str, Any] = self.api.xcom(dag, run_id, "report")
         as_of = datetime.fromisoformat(self.api.xcom(dag, run_id, "request", key="as_of"))
@@ -185,10 +201,12 @@ class DemoReplay:
         verdict = f"{evaluated['verdict'].replace('_', ' ')}, {outcome['outcome']}"
         version = f" version {outcome['version']}" if outcome["version"] else ""
         metric = f"{evaluated['challenger']:.3f}{against}"
-        self.rows.append(
-            Row("retrain", f"{as_of:%d %b}", verdict + version, metric, _sent(outcome["delivery"]))
-        )
-        self.say(f"retrain as of {as_of:%d %b}: {verdict}{version}, {evaluated['metric']} {metric}")
+        if model == HISTORY:
+            metric += f" (without history {self.aucs[-1]:.3f})"
+        self.aucs.append(evaluated["challenger"])
+        name = "retrain" if model == MODEL else f"retrain {model}"
+        self.rows.append(Row(name, f"{as_of:%d %b}", verdict + version, metric, _sent(outcome["delivery"])))
+        self.say(f"{name} as of {as_of:%d %b}: {verdict}{version}, {evaluated['metric']} {metric}")
         return outcome
 
     def _serves(self, version: str) -> None:

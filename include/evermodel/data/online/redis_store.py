@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import islice
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any
 
 from evermodel.core.errors import FeatureStoreError
 from evermodel.core.extras import named_extras
@@ -33,26 +33,15 @@ class RedisStore:
     def __init__(self, address: str) -> None:
         with named_extras("redis"):
             import redis
-            from redis.backoff import NoBackoff
             from redis.retry import Retry
-        self._errors = redis.RedisError
-        self._told = without_login(address)
-        self._redis = redis.Redis.from_url(
-            address,
-            decode_responses=True,
-            socket_timeout=_SECONDS,
-            socket_connect_timeout=_SECONDS,
-            health_check_interval=30,
-            retry=Retry(
-                NoBackoff(), 1
-            ),  # for a connection that the server has closed; its own default takes ten seconds
-        )
+        self._address = address
+        self._redis = redis.Redis.from_url(address, **_options(Retry))
 
     def write(self, part: OnlinePart, values: Iterable[tuple[str, str]]) -> int:
         """Write a hash beside the one that is read, and give it its name; see `OnlineStore`."""
         beside, seconds, count = f"{part.name}:{uuid.uuid4().hex}", int(part.kept.total_seconds()), 0
         rest = iter(values)
-        with self._translated():
+        with _translated(self._address):
             self._redis.hset(beside, _WRITTEN, "1")
             self._redis.expire(beside, seconds)  # also where this process ends here
             while some := dict(islice(rest, _AT_ONCE)):
@@ -63,15 +52,68 @@ class RedisStore:
 
     def read(self, part: OnlinePart, keys: Sequence[str]) -> list[str | None] | None:
         """See `OnlineStore`."""
-        with self._translated():
-            written, *found = self._redis.hmget(part.name, [_WRITTEN, *keys])
-        return None if written is None else cast(list[str | None], found)
+        with _translated(self._address):
+            return _texts(self._redis.hmget(part.name, _asked(keys)))
 
-    @contextmanager
-    def _translated(self) -> Iterator[None]:
-        try:
-            yield
-        except (self._errors, OSError) as error:
-            raise FeatureStoreError(
-                f"the feature store {self._told} does not answer: {error}", "check EVERMODEL_FEATURE_STORE"
-            ) from error
+
+class AsyncRedisStore:
+    """Reads parts for requests, on the event loop of the first one.
+
+    Parameters
+    ----------
+    address
+        Redis' URL, with its login.
+    """
+
+    def __init__(self, address: str) -> None:
+        with named_extras("redis"):
+            from redis.asyncio import Redis
+            from redis.asyncio.retry import Retry
+        self._address = address
+        self._redis = Redis.from_url(address, **_options(Retry))
+
+    async def read(self, part: OnlinePart, keys: Sequence[str]) -> list[str | None] | None:
+        """See `OnlineStore`."""
+        with _translated(self._address):
+            return _texts(await self._redis.hmget(part.name, _asked(keys)))
+
+    async def close(self) -> None:
+        """Close its connections."""
+        await self._redis.aclose()
+
+
+@contextmanager
+def _translated(address: str) -> Iterator[None]:
+    """Turn Redis' errors into ours, which name its address without the login."""
+    import redis
+
+    try:
+        yield
+    except (redis.RedisError, OSError) as error:
+        raise FeatureStoreError(
+            f"the feature store {without_login(address)} does not answer: {error}",
+            "check EVERMODEL_FEATURE_STORE",
+        ) from error
+
+
+def _asked(keys: Sequence[str]) -> list[str]:
+    return [_WRITTEN, *keys]
+
+
+def _texts(answer: Sequence[Any]) -> list[str | None] | None:
+    """Return what Redis has for the keys that `_asked` names; None if the part is not written."""
+    written, *found = answer
+    return None if written is None else found
+
+
+def _options(retry: Callable[..., Any]) -> dict[str, Any]:
+    from redis.backoff import NoBackoff
+
+    return {
+        "decode_responses": True,
+        "socket_timeout": _SECONDS,
+        "socket_connect_timeout": _SECONDS,
+        "health_check_interval": 30,
+        # For a connection that the server has closed; its own default takes ten seconds.
+        "retry": retry(NoBackoff(), 1),
+    }

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Protocol
 
 from evermodel.core.logins import with_login
@@ -29,6 +31,30 @@ class OnlineStore(Protocol):
         """Return the text of each key, None for a key without one; None if there is no such part."""
 
 
+class AsyncStore(Protocol):
+    """Reads parts on an event loop; raises `FeatureStoreError` where the store cannot be reached."""
+
+    async def read(self, part: OnlinePart, keys: Sequence[str]) -> list[str | None] | None:
+        """See `OnlineStore`."""
+
+    async def close(self) -> None:
+        """Close its connections."""
+
+
+class _InThread:
+    """A store that blocks, in a thread of its own."""
+
+    def __init__(self, store: OnlineStore) -> None:
+        self._store = store
+        self._pool = ThreadPoolExecutor(1, "look-up")
+
+    async def read(self, part: OnlinePart, keys: Sequence[str]) -> list[str | None] | None:
+        return await asyncio.get_running_loop().run_in_executor(self._pool, self._store.read, part, keys)
+
+    async def close(self) -> None:
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+
 def open_store(address: str) -> OnlineStore:
     """Return the store at an address, whose login `core.logins` has.
 
@@ -44,3 +70,12 @@ def open_store(address: str) -> OnlineStore:
     from evermodel.data.online.table_store import TableStore
 
     return TableStore(address)
+
+
+def open_async_store(address: str) -> AsyncStore:
+    """Return the store at an address for an event loop; see `open_store`."""
+    if address.startswith(_REDIS):
+        from evermodel.data.online.redis_store import AsyncRedisStore
+
+        return AsyncRedisStore(with_login(address))
+    return _InThread(open_store(address))

@@ -1,4 +1,4 @@
-"""Writes the aggregates of a period into the store."""
+"""Writes the aggregates, and Feast's features, of a period into the store."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from evermodel.core.settings import Settings
 from evermodel.data.online.part import key_text, part_of
 from evermodel.data.online.store import open_store
 from evermodel.data.sources import read_by_key
+from evermodel.data.sources.feast import FeastFeatures
 
 if TYPE_CHECKING:
     from evermodel.spec import ModelSpec
@@ -46,7 +47,7 @@ def write_online(spec: ModelSpec, moment: datetime, settings: Settings) -> list[
     PermanentError
         The spec has no `features.online`.
     SourceError
-        A table of events cannot be read.
+        A table of events cannot be read, or Feast fails.
     FeatureStoreError
         The store cannot be reached; what was written before is still there.
     """
@@ -57,7 +58,7 @@ def write_online(spec: ModelSpec, moment: datetime, settings: Settings) -> list[
         )
     period = online.period_at(moment + online.delay)
     store = open_store(settings.feature_store_url)
-    return [
+    written = [
         WrittenView(
             view.name,
             view.features,
@@ -66,6 +67,9 @@ def write_online(spec: ModelSpec, moment: datetime, settings: Settings) -> list[
         )
         for view in spec.feature_views
     ]
+    if spec.source.feast is not None and spec.source.feast.materialize:
+        FeastFeatures(spec).materialize(period)
+    return written
 
 
 def _values(spec: ModelSpec, view: FeatureView, period: datetime) -> Iterator[tuple[str, str]]:

@@ -17,6 +17,7 @@ __all__ = [
     "Arrival",
     "WindowRows",
     "arrival",
+    "feast",
     "files",
     "ibis",
     "partitions",

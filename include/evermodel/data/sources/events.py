@@ -24,7 +24,7 @@ _BATCH_ROWS = 100_000
 
 def read_columns(spec: ModelSpec, columns: Sequence[str]) -> list[str]:
     """Return the columns that are read of the rows themselves to give some columns, aggregates among them."""
-    made = {aggregate.name for aggregate in spec.features.aggregates}
+    made = set(spec.joined)
     if not made.intersection(columns):
         return list(columns)
     needed = [spec.time_column, *spec.entity_columns]

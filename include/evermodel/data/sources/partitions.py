@@ -175,7 +175,7 @@ def _key(spec: ModelSpec) -> str:
     whole = spec.canonical()
     content: dict[str, Any] = {
         "source": {
-            k: v for k, v in whole["source"].items() if k not in _NOT_CONTENT and (k, v) != ("tables", {})
+            k: v for k, v in spec.source.content.items() if k not in _NOT_CONTENT and (k, v) != ("tables", {})
         },
         "columns": spec.columns,
         "time": spec.time_column,

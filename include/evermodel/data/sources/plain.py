@@ -35,8 +35,9 @@ def plain_rows(spec: ModelSpec, window: Window, columns: Sequence[str], batch_ro
     something is wrong, which the engine tells.
     """
     files = _files(spec)
-    made = {aggregate.name for aggregate in spec.features.aggregates}
-    if made.intersection(columns) or any(f"{name}=" in file for file in files for name in columns):
+    if set(spec.joined).intersection(columns) or any(
+        f"{name}=" in file for file in files for name in columns
+    ):
         return None
     schemas = {_schema(spec, file, columns) for file in files}
     schema = schemas.pop() if len(schemas) == 1 else None

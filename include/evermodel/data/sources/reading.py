@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from evermodel.core.errors import EvermodelError, SourceError
 from evermodel.data.local_engine import THREADS, local_engine
 from evermodel.data.sources.events import LocalEvents, read_columns
+from evermodel.data.sources.feast import FeastFeatures
 from evermodel.data.sources.files import FilesRelation
 from evermodel.data.sources.ibis import IbisRelation
 from evermodel.data.sources.plain import plain_rows
@@ -94,8 +95,7 @@ def stream_window(
         yield WindowRows(spec, plain.reader(), _relation(spec).unreadable)
         return
     # Without a sort, one thread reads faster than anybody takes the rows, and holds fewer of them.
-    made = [a.name for a in spec.features.aggregates if a.name in columns]
-    threads = THREADS if in_order or made else 1
+    threads = THREADS if in_order or set(spec.joined).intersection(columns) else 1
     with _opened(spec, window, columns, scratch, threads=threads) as (duck, translate):
         kinds = _kinds(duck)
         time = _time(spec, kinds)
@@ -154,7 +154,7 @@ def read_events(
 
 
 def read_by_key(spec: ModelSpec, view: FeatureView, period: datetime) -> Iterator[pa.RecordBatch]:
-    """Give each key that has an event, with a view's aggregates as the rows of a period have them.
+    """Give each key that has an event, with a view's features as the rows of a period have them.
 
     Parameters
     ----------
@@ -168,6 +168,10 @@ def read_by_key(spec: ModelSpec, view: FeatureView, period: datetime) -> Iterato
     """
     relation = _relation(spec)
     with _translated(spec, relation.unreadable):
+        if view.given:
+            with local_engine() as duck:
+                yield from FeastFeatures(spec).by_key(view, period, duck)
+            return
         if isinstance(relation, IbisRelation):
             yield from relation.by_key(view, period)
             return
@@ -232,12 +236,15 @@ def _opened(
     with local_engine(scratch, threads) as duck:
         duck.execute("SET streaming_buffer_size = '1MB'")  # with the tenfold of newer engines it is no faster
         made = [a.name for a in spec.features.aggregates if a.name in columns]
+        given = [name for view in spec.feature_views for name in view.given if name in columns]
         joined_there = isinstance(relation, IbisRelation)
         with _translated(spec, translate):
-            wanted = columns if joined_there else read_columns(spec, columns)
-            stream = relation.open(duck, window, wanted)
+            wanted = read_columns(spec, columns)
+            stream = relation.open(duck, window, [*wanted, *made] if joined_there else wanted)
             if made and not joined_there:
                 _join(spec, duck, window, wanted, made)
+            if given:
+                _join_given(spec, duck, window, given, scratch)
         yield duck, translate
 
 
@@ -253,6 +260,18 @@ def _join(
     duck.execute(f"CREATE TEMP TABLE evermodel_rows AS SELECT {picked} FROM rows WHERE {within}", ends)
     sql = LocalEvents(spec, duck).join("evermodel_rows", window, made)
     # A temporary view stands before the one, or the stream, of the source.
+    duck.execute(f"CREATE OR REPLACE TEMP VIEW rows AS {sql}")
+
+
+def _join_given(
+    spec: ModelSpec, duck: duckdb.DuckDBPyConnection, window: Window, given: list[str], scratch: Path | None
+) -> None:
+    """Put the window's rows with Feast's features in the place of the relation `rows`."""
+    time = _time(spec, _kinds(duck))
+    ends = {"start": window.start, "end": window.end}
+    within = f"SELECT * FROM rows WHERE {time} >= $start AND {time} < $end"
+    duck.execute(f"CREATE TEMP TABLE evermodel_without_feast AS {within}", ends)
+    sql = FeastFeatures(spec, scratch).join(duck, "evermodel_without_feast", time, given)
     duck.execute(f"CREATE OR REPLACE TEMP VIEW rows AS {sql}")
 
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 Source = TypeVar("Source", bound=BaseSource)
 # By name, so that no driver has to be imported: of DB-API, SQLAlchemy, Python's sockets and files.
-_MAY_PASS = {"OperationalError", "InterfaceError", "DisconnectionError", "OSError"}
+MAY_PASS = {"OperationalError", "InterfaceError", "DisconnectionError", "OSError"}
 
 
 @dataclass(frozen=True)
@@ -195,7 +195,7 @@ def trouble(spec: ModelSpec, error: Exception, advice: str) -> EvermodelError:
         )
     said = f"model {spec.name}: {spec.source.told} cannot be read: {spec.source.hide(first_line(error))}"
     names = {kind.__name__ for kind in type(error).__mro__}
-    if names & _MAY_PASS and "sqlite3" not in str(error):
+    if names & MAY_PASS and "sqlite3" not in str(error):
         return SourceUnavailableError(
             said, "check that it is up and reachable from here; the read is retried"
         )

@@ -1,4 +1,7 @@
-"""The leak check: aggregates of sampled rows of a snapshot, computed again in Python from the tables of events."""
+"""The leak check: aggregates of sampled rows of a snapshot, computed again in Python from the tables of events.
+
+What Feast gives is asked for again; that it is of the row's time is Feast's word.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +38,7 @@ def leak_checks(spec: ModelSpec, file: Path, seed: str) -> Iterator[CheckResult]
     SourceError
         The rows or a table of events cannot be read any more.
     """
-    names = [aggregate.name for aggregate in spec.features.aggregates]
+    names = spec.joined
     if not names:
         return
     differing: dict[str, list[str]] = {}
@@ -77,7 +80,8 @@ def _computed_again(
     """Give each sampled row that the source still has, before and after; of the same id and time, none."""
     times = [parse_moment(row[spec.time_column]) for row in sample]
     window = Window(min(times), max(times) + timedelta(microseconds=1))
-    keyed = [spec.id_column, spec.time_column, *spec.entity_columns]
+    given = [name for view in spec.feature_views for name in view.given]
+    keyed = [spec.id_column, spec.time_column, *spec.entity_columns, *given]
     found: dict[tuple[Any, int | None], list[dict[str, Any]]] = {}
     for row in read_window(spec, window, with_label=False, columns=list(dict.fromkeys(keyed))).to_pylist():
         found.setdefault((row[spec.id_column], micros_of(row[spec.time_column])), []).append(row)
@@ -90,4 +94,5 @@ def _computed_again(
     tables = dict.fromkeys(aggregate.table for aggregate in spec.features.aggregates)
     events = {name: Events(spec, name, read_events(spec, name, window, keys).to_pylist()) for name in tables}
     again = recompute(spec, [row for _, row in pairs], events, names)
-    yield from zip((before for before, _ in pairs), again, strict=True)
+    for (before, row), computed in zip(pairs, again, strict=True):
+        yield before, {**{name: row[name] for name in given}, **computed}

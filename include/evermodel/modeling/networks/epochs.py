@@ -75,13 +75,13 @@ class NetworkFit:
                 network.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay
             )
             name, done = self._digest(), 0
-            if name in known:
-                state = _read(known[name])
+            wanted = {int(n) for n in np.linspace(0, settings.epochs, STAGES + 1)} - {0}
+            stages = {n: _arrays(_read(known[f"{name}-{n}"])) for n in wanted if f"{name}-{n}" in known}
+            state = _read(known[name]) if name in known else {"epochs": 0}
+            if name in known and all(n in stages for n in wanted if n <= state["epochs"]):
                 network.load_state_dict(state["network"])
                 optimizer.load_state_dict(state["optimizer"])
                 done = int(state["epochs"])
-            wanted = {int(n) for n in np.linspace(0, settings.epochs, STAGES + 1)[1:]}
-            stages = {n: _arrays(_read(known[f"{name}-{n}"])) for n in wanted if f"{name}-{n}" in known}
             data = [torch.from_numpy(part).to(device) for part in (self.rows, self.target, self.weights)]
             for epoch in range(done + 1, settings.epochs + 1):
                 torch.manual_seed(settings.random_state + epoch)

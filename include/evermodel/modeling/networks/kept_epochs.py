@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from evermodel.core.atomic import replacing
 from evermodel.core.storage import StoragePath, files_in
@@ -25,11 +26,20 @@ class EpochStore:
 
     Parameters
     ----------
-    folder
-        Where they are: in the lake, so that another machine can go on.
+    model
+        Folder of the model's epochs: in the lake, so that another machine can go on.
+    retrain, candidate
+        Names of the folders in it.
     """
 
-    folder: StoragePath
+    model: StoragePath
+    retrain: str
+    candidate: str
+
+    @property
+    def folder(self) -> StoragePath:
+        """Where they are."""
+        return self.model / self.retrain / self.candidate
 
     def read(self) -> dict[str, bytes]:
         """Return the content of each, by name."""
@@ -41,11 +51,20 @@ class EpochStore:
             temporary.write_bytes(epoch.content)
 
     def clear(self) -> None:
-        """Delete them; the model that they led to is stored."""
-        for path in files_in(self.folder, "*"):
-            path.unlink(missing_ok=True)
-        with suppress(OSError, AttributeError):
-            self.folder.rmdir()  # type: ignore[union-attr] # a bucket has none
+        """Delete them, since the model that they led to is stored, and those that other retrains have left behind."""
+        mine, retrain = (f"{folder}/" for folder in (self.folder, self.folder.parent))
+        kept: list[StoragePath] = [*self.model.rglob("*")]
+        for path in sorted(kept, key=str, reverse=True):
+            if f"{path}/".startswith(mine) or not f"{path}/".startswith(retrain):
+                _delete(path)
+
+
+def _delete(path: StoragePath) -> None:
+    if not isinstance(path, Path) or not path.is_dir():
+        path.unlink(missing_ok=True)
+        return
+    with suppress(OSError):  # another retrain writes into it
+        path.rmdir()
 
 
 def _forgotten(epoch: KeptEpoch) -> None:

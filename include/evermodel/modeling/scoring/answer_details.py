@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from evermodel.modeling.scoring.answer_reference import AnswerReference
 from evermodel.modeling.scoring.loaded_version import ServedModel
 from evermodel.modeling.scoring.request_json import RequestRefusedError
 from evermodel.modeling.scoring.request_rows import Row
+
+if TYPE_CHECKING:
+    from evermodel.stats.metrics import Floats
 
 Detail = Literal["interval", "explain"]
 DETAILS: tuple[Detail, ...] = ("interval", "explain")
@@ -64,19 +67,41 @@ def _intervals(served: ServedModel, rows: Sequence[Row], quantile: float) -> lis
 
 
 def _explained(served: ServedModel, row: Row, reference: AnswerReference) -> dict[str, Any]:
-    """Return the Shapley value of each feature, largest first, and what they add up to the answer from.
+    """Return the Shapley value of each feature, largest first, and what they add up to the answer from."""
+    found = shapley_values(served, row, reference)
+    named = dict(zip(served.inputs.names, found.values.tolist(), strict=True))
+    largest = sorted(named, key=lambda name: -abs(named[name]))
+    return {"baseline": found.baseline, "attributions": {name: named[name] for name in largest}}
+
+
+class ShapleyValues(NamedTuple):
+    """Of each feature, in the order of the inputs, and what they add up to the answer from."""
+
+    baseline: float
+    values: Floats
+
+
+def shapley_values(
+    served: ServedModel, row: Row, reference: AnswerReference, calls: int = _CALLS
+) -> ShapleyValues:
+    """Return by how much each feature moves a row's answer away from the mean one to the kept rows.
 
     Features are switched one by one from a background row to the explained one, in a random order and in the reverse one:
     the answers' changes are unbiased estimates of the interventional Shapley values (Štrumbelj, Kononenko: Explaining
     prediction models and individual predictions with feature contributions, Knowledge and Information Systems 41, 2014),
     exact where features add up, and add up to the answer in any case.
+
+    Parameters
+    ----------
+    calls
+        Rows that the model answers, about.
     """
     import numpy as np
 
     places = [reference.features.index(name) for name in served.inputs.names]
     background = [tuple(kept[place] for place in places) for kept in reference.background]
     count = len(row)
-    background = background[: max(1, _CALLS // (2 * (count + 1)))]
+    background = background[: max(1, calls // (2 * (count + 1)))]
     generator = np.random.default_rng(0)
     orders = np.concatenate(
         [(order, order[::-1]) for order in (generator.permutation(count) for _ in background)]
@@ -89,6 +114,4 @@ def _explained(served: ServedModel, row: Row, reference: AnswerReference) -> dic
     )
     values = np.zeros(count)
     np.add.at(values, orders, np.diff(steps, axis=1))
-    named = dict(zip(served.inputs.names, (values / len(of)).tolist(), strict=True))
-    largest = sorted(named, key=lambda name: -abs(named[name]))
-    return {"baseline": float(steps[:, 0].mean()), "attributions": {name: named[name] for name in largest}}
+    return ShapleyValues(float(steps[:, 0].mean()), values / len(of))

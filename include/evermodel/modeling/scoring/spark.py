@@ -191,16 +191,19 @@ def source_rows(spec: ModelSpec, window: Window, session: Any) -> Any:
     """
     columns = [name for name in spec.columns if name != spec.label.column]
     source = spec.source
-    if isinstance(source, IbisSource) and source.url.startswith("pyspark://") and source.connection is None:
+    in_spark = (
+        isinstance(source, IbisSource) and source.url.startswith("pyspark://") and source.connection is None
+    )
+    if isinstance(source, IbisSource) and in_spark and source.feast is None:
         from evermodel.data.sources.ibis import IbisRelation
 
         return IbisRelation(spec, source).on_spark(window, columns)
-    plain = isinstance(source, FilesSource) and source.query is None and not spec.features.aggregates
+    plain = isinstance(source, FilesSource) and source.query is None and not spec.joined
     if plain and isinstance(source, FilesSource) and ".csv" not in source.path:
         return _between(session.read.parquet(local_path(source.path)), spec, window, columns)
     raise SpecError(
         f"model {spec.name}: `score.engine: spark` cannot read {source.told}",
-        "Spark reads Parquet files without a `query`, and `kind: ibis` with `url: pyspark://`; or use `engine: local`",
+        "Spark reads Parquet files without a `query`, and `kind: ibis` with `url: pyspark://`, without `feast`; or use `engine: local`",
     )
 
 

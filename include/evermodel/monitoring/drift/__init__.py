@@ -1,6 +1,7 @@
 """Drift of a prediction log window against its reference: statistics, verdict, report."""
 
 __all__ = [
+    "attributions",
     "bins",
     "by_day",
     "columns",

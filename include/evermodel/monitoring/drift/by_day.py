@@ -57,7 +57,7 @@ def clustered_p_value(before: ComparedRows, now: ComparedRows, name: str, cluste
         return None
     if not cluster and _far_out(old, new):
         return 0.0
-    compare = by_cluster if cluster else _by_day
+    compare = by_cluster if cluster else by_day
     found = [compare(scores, old.groups, new.groups) for scores in _scores(old, new)]
     known = [p for p in found if p is not None]
     return min(1.0, len(known) * min(known)) if known else None
@@ -109,7 +109,8 @@ def _spread(scores: Floats, missing: NDArray[np.bool_]) -> Floats:
     return found
 
 
-def _by_day(scores: Floats, old: NDArray[Any], new: NDArray[Any]) -> float | None:
+def by_day(scores: Floats, old: NDArray[Any], new: NDArray[Any]) -> float | None:
+    """Compare the means of days of both sides, whose scores stand one after the other; None if there are too few days."""
     before, now = _means(scores[: len(old)], old), _means(scores[len(old) :], new)
     count = len(before) + len(now)
     if len(now) == 0 or len(before) < _LEAST_GROUPS:

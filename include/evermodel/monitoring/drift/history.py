@@ -287,7 +287,11 @@ class QuietHistory:
         if not self._whole_days:
             clock = references.window.end.astimezone(zone_of(spec))
             parts.append(f"{clock:%H:%M} {spec.watch and spec.watch.timezone}")
-        parts += [json.dumps(spec.watched), respond.model_dump_json(exclude={"together"}), str(spec.seed)]
+        parts += [
+            json.dumps(spec.watched),
+            respond.model_dump_json(exclude={"together", "attribution"}),
+            str(spec.seed),
+        ]
         return hashlib.sha256("|".join(parts).encode()).hexdigest()[:16]
 
 

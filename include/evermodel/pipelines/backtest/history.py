@@ -78,9 +78,11 @@ class KnownWorld:
 
     @cached_property
     def spec(self) -> ModelSpec:
-        """The model's spec over what was known."""
+        """The model's spec over what was known; its rows have their aggregates already, as known at their time."""
+        spec = self.history.spec
         source = FilesSource(path=str(self.history.file), query=self._query)
-        return self.history.spec.model_copy(update={"source": source})
+        features = spec.features.model_copy(update={"aggregates": (), "online": None})
+        return spec.model_copy(update={"source": source, "features": features})
 
     @property
     def _query(self) -> str:
@@ -168,8 +170,7 @@ def with_example_data(spec: ModelSpec, folder: Path, say: Callable[[str], None])
     source = spec.source
     if not isinstance(source, FilesSource) or source.path != _SHIPPED or "EVERMODEL_DATA" in os.environ:
         return spec
-    from evermodel.data.examples.flights import prepare_flights
+    from evermodel.data.examples.flights import prepare_flights, with_flights
 
     say("EVERMODEL_DATA is not set: preparing the example's data")
-    path = prepare_flights(folder)
-    return spec.model_copy(update={"source": source.model_copy(update={"path": str(path)})})
+    return with_flights(spec, prepare_flights(folder).parent)

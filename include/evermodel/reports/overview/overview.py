@@ -12,7 +12,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from evermodel.alerts.incidents.response import responses_in_force
+from evermodel.alerts.incidents.response_message import response_line
 from evermodel.core.atomic import exclusive
+from evermodel.core.database.schema import open_database
 from evermodel.core.errors import EvermodelError, TrackingUnavailableError
 from evermodel.core.settings import Settings
 from evermodel.reports.overview.features import MOST_DAYS, column_tests, drift_by_feature
@@ -87,8 +90,8 @@ class Overview:
         """Return the summaries of all models."""
         self._touch()
         self._wait(self._tried_once)
-        loaded = self.store.loaded()
-        return [self._marked(summary, loaded) for summary in self.store.summaries()]
+        loaded, said = self.store.loaded(), self._responses()
+        return [_marked(summary, loaded, said) for summary in self.store.summaries()]
 
     def model(self, name: str) -> tuple[dict[str, Any], ModelHistory] | None:
         """Return summary and time line of one model, or None if there is no such model."""
@@ -106,7 +109,7 @@ class Overview:
         if found is None:
             return None
         summary = self.store.summary(name) or summarise(self.store, name)
-        return self._marked(summary, self.store.loaded()), found
+        return _marked(summary, self.store.loaded(), self._responses()), found
 
     def features(self, name: str) -> dict[str, Any]:
         """Return the drift of each column on each day; see `drift_by_feature`."""
@@ -202,9 +205,15 @@ class Overview:
         if changed:
             shared.keep(changed)
 
-    def _marked(self, summary: dict[str, Any], loaded: dict[str, float | None]) -> dict[str, Any]:
-        """Return a summary with ``read``: whether the model's days and retrains were ever read."""
-        return {**summary, "read": loaded.get(summary["name"]) is not None}
+    def _responses(self) -> dict[tuple[str, str], str]:
+        """Return what people answered to open incidents, as text; nothing while the database is out of reach."""
+        try:
+            with open_database(self._settings().database_url).reading() as connection:
+                found = responses_in_force(connection, datetime.now(UTC))
+        except EvermodelError as error:
+            log.warning("the answers to incidents are not shown on the Models page: %s", error)
+            return {}
+        return {key: response_line(response) for key, response in found.items()}
 
     def _tried_once(self) -> bool:
         """Tell whether there is an outcome of a refresh, or what another API server read."""
@@ -250,6 +259,15 @@ class Overview:
             self.store.note(problem=problem, fault=fault)
         except (OSError, sqlite3.Error):
             log.exception("the error could not be recorded in %s", self.store.path)
+
+
+def _marked(
+    summary: dict[str, Any], loaded: dict[str, float | None], said: dict[tuple[str, str], str]
+) -> dict[str, Any]:
+    """Return a summary with ``read``, whether the model's days and retrains were ever read, and each incident's ``response``."""
+    name = summary["name"]
+    incidents = [{**one, "response": said.get((name, one["id"]), "")} for one in summary["incidents"]]
+    return {**summary, "read": loaded.get(name) is not None, "incidents": incidents}
 
 
 def spec_names(folder: Path) -> list[str]:

@@ -10,7 +10,7 @@ import numpy as np
 from evermodel.modeling import tasks
 from evermodel.reports.retrain.scored_sample import ScoredModel, ScoredSample
 from evermodel.stats.bootstrap import ConfidenceInterval, side_by_side
-from evermodel.stats.metrics import calibration_error
+from evermodel.stats.calibration import calibration_error
 
 MOST_ROWS = 2000
 MOST_REPEATS = 3

@@ -15,6 +15,9 @@
   theme();
   addEventListener("storage", theme);
   dark.addEventListener("change", theme);
+  // Paper is white: browsers print no backgrounds, and the charts have their colours from the theme.
+  addEventListener("beforeprint", () => { root.dataset.theme = "light"; document.dispatchEvent(new CustomEvent("themed")); });
+  addEventListener("afterprint", theme);
 
   // Airflow shows the page in a frame that may not open windows or lead the whole page elsewhere: the page around it
   // does that for us.

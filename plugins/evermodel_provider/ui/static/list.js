@@ -1,6 +1,7 @@
 "use strict";
 (() => {
   const { api, away, dagOf, nextRun, approvalLink, fresh, renew, watch } = window.evermodel;
+  const WAITS_RANK = 3; // as of list_view.py: what waits for approval is first
   const table = document.getElementById("models");
   if (!table) return;
   const search = document.getElementById("search");
@@ -15,13 +16,14 @@
   // Asked by Airflow, or registered by a retrain on the command line, which asks nobody.
   const waits = (row) => waiting.has(row.dataset.name) || Boolean(row.dataset.waits);
   const rows = () => [...table.tBodies[0].rows];
+  const attention = (row) => Number(row.dataset.rank) >= 1;
 
   function filter() {
     const words = state.query.toLowerCase().split(/\s+/).filter(Boolean);
     let shown = 0;
     for (const row of rows()) {
       const text = row.textContent.toLowerCase();
-      const kind = state.show === "all" || (state.show === "attention" && row.dataset.rank !== "0")
+      const kind = state.show === "all" || (state.show === "attention" && attention(row))
         || (state.show === "rollout" && row.dataset.plan) || (state.show === "waiting" && waits(row));
       row.hidden = !(kind && words.every((word) => text.includes(word)));
       shown += row.hidden ? 0 : 1;
@@ -67,9 +69,11 @@
       const run = waiting.get(row.dataset.name);
       const link = row.querySelector("[data-waits]");
       if (run) approvalLink(link, row.dataset.name, run); else link.hidden = true;
+      if (run) row.dataset.rank = WAITS_RANK;
     }
-    const count = document.querySelector("[data-waiting]");
-    if (count) count.textContent = String(rows().filter(waits).length);
+    for (const [name, counted] of [["waiting", waits], ["attention", attention]]) {
+      document.querySelector(`.chip[data-show=${name}] b`).textContent = String(rows().filter(counted).length);
+    }
   }
 
   async function all(path, name) {
@@ -96,7 +100,7 @@
       away(error);
     }
     fromAirflow();
-    if (state.key === "next") sort();
+    if (state.key === "next" || state.key === "rank") sort();
     filter();
   }
 
@@ -109,7 +113,7 @@
     renew(page, ["#models tbody", "#state", "body > footer"]);
     for (const chip of chips) {
       const next = page.querySelector(`.chip[data-show="${chip.dataset.show}"] b`);
-      if (next && chip.dataset.show !== "waiting") chip.querySelector("b").textContent = next.textContent;
+      if (next) chip.querySelector("b").textContent = next.textContent;
     }
     fromAirflow();
     sort();

@@ -32,7 +32,7 @@
       showDags(new Map(found.dags.map((dag) => [dag.dag_id, dag])));
       const asked = await api(`dags/${encodeURIComponent(dagOf("retrain", model))}/dagRuns/~/hitlDetails?response_received=false&limit=10`);
       const open = (asked.hitl_details || []).find((one) => one.task_instance.task_id === "approve");
-      document.querySelector("[data-waits-line]").hidden = !open;
+      document.getElementById("waits").hidden = !open;
       if (open) approvalLink(document.querySelector("[data-waits]"), model, open.task_instance.dag_run_id);
       document.getElementById("airflow-notice").hidden = true;
     } catch (error) {

@@ -18,7 +18,18 @@
   const wrapped = (value) => text(value).replace(/(.{60,90}?)\s/g, "$1<br>");
   const number = (value) => (value === null || value === undefined ? "–" : value.toFixed(3));
 
-  const shown = () => ROWS.filter((row) => row !== "Rollouts" || data.rollouts.length);
+  // Incidents that overlap have rows of their own, below the one with the name.
+  const lanes = [];
+  for (const one of data.incidents) {
+    const [start, end] = [Date.parse(one.opened), one.ended ? Date.parse(one.ended) : Infinity];
+    const free = lanes.findIndex((until) => until < start);
+    one.lane = free < 0 ? lanes.length : free;
+    lanes[one.lane] = end;
+  }
+  const laneRow = (lane) => (lane ? " ".repeat(lane) : "Incidents");
+  const extraRows = lanes.map((_, lane) => laneRow(lane)).slice(1).reverse();
+
+  const shown = () => ROWS.flatMap((row) => (row === "Incidents" ? [...extraRows, row] : row !== "Rollouts" || data.rollouts.length ? [row] : []));
   let span = 0;
   const shownDays = () => span || (last - first) / DAY + 1;
 
@@ -67,7 +78,7 @@
     const known = parts.filter((part) => Number.isFinite(part.start));
     const shortest = Math.max(DAY / 2, (shownDays() * DAY * 5) / Math.max(place.clientWidth, 1)); // five pixels: it has to be seen
     return {
-      type: "bar", orientation: "h", yaxis: "y2", width: 0.560, y: known.map(() => row),
+      type: "bar", orientation: "h", yaxis: "y2", width: 0.560, y: known.map((part) => part.row || row),
       base: known.map((part) => new Date(part.start).toISOString()), x: known.map((part) => Math.max(part.end - part.start, shortest)),
       marker: { color: known.map((part) => part.colour), line: { color: colour("page"), width: 1 } },
       text: known.map((part) => part.label), textposition: "inside", insidetextanchor: "middle", textangle: 0, constraintext: "none", cliponaxis: true,
@@ -85,13 +96,14 @@
         said: `<b>v${text(one.version)}</b> was champion, ${text(one.start)} to ${text(one.end)}` };
     });
     const incidents = data.incidents.map((one) => ({
-      start: Date.parse(one.opened) - DAY / 2, end: (one.ended ? Date.parse(one.ended) : last) + DAY / 2, colour: colour(LEVEL[one.severity] === 2 ? "critical" : "warning"),
-      ink: "transparent", label: "", said: `<b>${text(one.row)} incident</b>, ${text(one.opened)} to ${text(one.ended || "now")}<br>${wrapped(one.reason)}${one.cause ? `<br>${wrapped(one.cause)}` : ""}`,
+      start: Date.parse(one.opened) - DAY / 2, end: (one.ended ? Date.parse(one.ended) : last) + DAY / 2, colour: colour(LEVEL[one.severity] === 2 ? "critical" : "warning"), row: laneRow(one.lane),
+      ink: LEVEL[one.severity] === 2 ? colour("page") : "#18181b", label: text(one.row), said: `<b>${text(one.row)} incident</b>, ${text(one.opened)} to ${text(one.ended || "now")}<br>${wrapped(one.reason)}${one.cause ? `<br>${wrapped(one.cause)}` : ""}`,
     }));
     const rollouts = data.rollouts.map((one) => ({
       start: Date.parse(one.start), end: one.end ? Date.parse(one.end) : Math.max(last + DAY / 2, Date.parse(one.start) + DAY), colour: colour(ENDS[one.state] || "accent"), ink: colour("accent-ink"),
       label: "", said: `<b>Rollout of v${text(one.version)}</b>, ${text(one.strategy.replace("_", " "))}, ${one.end ? text(one.state.replace("_", " ")) : "running"}<br>${wrapped(one.why || one.reason)}`,
     }));
+    for (const one of incidents) if ((one.end - one.start) / DAY < (wide * one.label.length) / 4) one.label = "";
     return [bars("Champion", champions), bars("Incidents", incidents), bars("Rollouts", rollouts), retrains()];
   }
 
