@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, Literal, cast
+from typing import IO, TYPE_CHECKING, Any, Literal, TypeVar, cast
 
 from evermodel.core.errors import EvermodelError
 
@@ -17,8 +18,12 @@ if TYPE_CHECKING:
 
 # By the names that Arrow gives them, which the notes of the table's pending files have, too.
 Kind = Literal["double", "string", "timestamp[us, tz=UTC]"]
+_Piece = TypeVar("_Piece")
 _EPOCH, _MICROSECOND = datetime.fromtimestamp(0, UTC), timedelta(microseconds=1)
-_BATCH_ROWS = 100_000
+# arro3 holds the interpreter, and with it requests, for each piece of rows: 1 ms for 2,000 rows of 23 columns. After
+# each, requests that wait have their turn.
+_ROWS_AT_ONCE = 2_000
+_REST_SECONDS = 0.002
 
 
 class LogFileError(EvermodelError):
@@ -48,14 +53,8 @@ def join(tables: Sequence[Table]) -> Table:
     return Table.from_batches([batch for table in tables for batch in table.to_batches()])
 
 
-def write_rows(table: Table, path: Path, metadata: Mapping[str, str], group: int = 2_000) -> None:
+def write_rows(table: Table, path: Path, metadata: Mapping[str, str]) -> None:
     """Write a file with metadata.
-
-    Parameters
-    ----------
-    group
-        Rows of a row group. The writer holds the interpreter, and with it requests, until one is written: 1 ms for
-        2,000 rows of 23 columns.
 
     Raises
     ------
@@ -73,13 +72,13 @@ def write_rows(table: Table, path: Path, metadata: Mapping[str, str], group: int
             column_dictionary_enabled=dict.fromkeys(unlike, False),
             compression="snappy",  # compaction compresses more, where no request waits
             key_value_metadata={**metadata},
-            max_row_group_size=group,
+            max_row_group_size=_ROWS_AT_ONCE,
             skip_arrow_metadata=True,  # Arrow's own copy of the schema would hide the metadata from pyarrow
         )
 
 
 class _Yielding(io.RawIOBase):
-    """A file whose writes are Python's, so that other threads get the interpreter between two row groups."""
+    """A file whose writes are Python's, and rest, so that requests get the interpreter between two row groups."""
 
     def __init__(self, file: io.FileIO) -> None:
         self._file = file
@@ -93,17 +92,19 @@ class _Yielding(io.RawIOBase):
         left = memoryview(data)
         while left:
             left = left[self._file.write(left) :]
+        time.sleep(_REST_SECONDS)
         return len(data)
 
 
 def read_rows(path: Path) -> tuple[Table, dict[str, str]]:
     """Read a file's rows and metadata; raises `LogFileError` if it is damaged, or `OSError` of the disk."""
+    from arro3.core import Table
     from arro3.io import read_parquet
 
     with _failures(path):
-        reader = read_parquet(path, batch_size=_BATCH_ROWS)
+        reader = read_parquet(path, batch_size=_ROWS_AT_ONCE)
         metadata = {key.decode(): value.decode() for key, value in reader.schema.metadata.items()}
-        return reader.read_all(), metadata
+        return Table.from_batches([*_resting(reader)], schema=reader.schema), metadata
 
 
 def kinds_of(table: Table) -> dict[str, str]:
@@ -119,10 +120,22 @@ def bounds_of(table: Table) -> dict[str, tuple[Any, Any]]:
     """Return the smallest and the largest value of the columns by which engines leave files out."""
     from arro3.core import DataType
 
-    ids = table.column("prediction_id").to_pylist()
-    times = table.column("event_time").cast(DataType.int64()).to_pylist()
-    moments = [_EPOCH + micros * _MICROSECOND for micros in (min(times), max(times))]
-    return {"event_time": (moments[0], moments[1]), "prediction_id": (min(ids), max(ids))}
+    ids = _ends(chunk.to_pylist() for chunk in table.column("prediction_id").chunks)
+    times = _ends(chunk.cast(DataType.int64()).to_pylist() for chunk in table.column("event_time").chunks)
+    first, last = (_EPOCH + micros * _MICROSECOND for micros in times)
+    return {"event_time": (first, last), "prediction_id": ids}
+
+
+def _ends(parts: Iterable[Sequence[Any]]) -> tuple[Any, Any]:
+    """Return the smallest and the largest value."""
+    ends = [(min(part), max(part)) for part in _resting(parts) if part]
+    return min(first for first, _ in ends), max(last for _, last in ends)
+
+
+def _resting(pieces: Iterable[_Piece]) -> Iterator[_Piece]:
+    for piece in pieces:
+        yield piece
+        time.sleep(_REST_SECONDS)
 
 
 @cache

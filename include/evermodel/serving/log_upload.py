@@ -140,7 +140,7 @@ class LogUploader(ServiceThread):
         self._number += 1
         with replacing(day / _READY / f"{source}-{self._key}-{self._number}.parquet") as temporary:
             parts = {_PARTS: json.dumps(list(tables))}
-            write_rows(join([*tables.values()]), temporary, {**metadata, **parts}, group=10_000)
+            write_rows(join([*tables.values()]), temporary, {**metadata, **parts})
         return True
 
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from evermodel.registry.client import ModelVersion
 
 _LOG = logging.getLogger(__package__)
-_NICE = 10  # a tenth of the processor time where answers need all of it
+_NICE = 15  # a thirtieth of the processor time where answers need all of it
 _KILLED_FIRST = "1000"
 # Their memory has a bound however many models there are, and a rollback need not wait for one download.
 _AT_ONCE = threading.BoundedSemaphore(2)
@@ -120,9 +120,9 @@ def _start() -> subprocess.Popen[bytes]:
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
-        # Ctrl-C is for this process, which ends the other one. No session of its own: Linux gives each session the
-        # same share of the processor, so that its priority would count for nothing.
-        process_group=0,
+        # Ctrl-C is for this process, which ends the other one. A session of its own, because Linux shares the processor
+        # between sessions by the priority of each, and that of this one is the answers'.
+        start_new_session=True,
     )
 
 
@@ -137,12 +137,19 @@ def main() -> None:
     """Carry out one order from standard input, and write the answer to standard output."""
     with os.fdopen(os.dup(1), "w", encoding="utf-8") as out:
         os.dup2(2, 1)  # what libraries print is no answer
-        os.nice(_NICE)
+        _yield_to_answers()
         with suppress(OSError):
             Path("/proc/self/oom_score_adj").write_text(_KILLED_FIRST)
         order = json.loads(sys.stdin.buffer.readline())
         threading.Thread(target=_end_with_parent, daemon=True).start()
         json.dump(_prepared(order), out)
+
+
+def _yield_to_answers() -> None:
+    """Lower the priority of this process, and of its session where Linux schedules by sessions."""
+    os.nice(_NICE)
+    with suppress(OSError):
+        Path("/proc/self/autogroup").write_text(str(_NICE))
 
 
 def _end_with_parent() -> None:
