@@ -13,14 +13,17 @@ from evermodel.core.logins import without_login
 
 if TYPE_CHECKING:
     from airflow.providers.openlineage.extractors import OperatorLineage
+    from openlineage.common.sql import SqlMeta
 
     from evermodel.core.settings import Settings
     from evermodel.spec import ModelSpec
-    from evermodel.spec.source import IbisSource, SqlSource
+    from evermodel.spec.feast import FeastSpec
+    from evermodel.spec.source import IbisSource, SourceSpec, SqlSource
 
 # OpenLineage's names of databases, where they are not SQLAlchemy's, and the ports that belong to a name.
 _SCHEMES = {"postgresql": "postgres"}
 _PORTS = {"postgres": 5432, "mysql": 3306}
+_DIRECT = ("IDENTITY", "TRANSFORMATION", "AGGREGATION")
 
 
 @dataclass(frozen=True)
@@ -29,6 +32,7 @@ class Data:
 
     :param version: Content hash, day or version number.
     :param kind: OpenLineage's dataset type, if it does not consist of rows.
+    :param columns: Its columns, with what they come from.
     """
 
     namespace: str
@@ -36,6 +40,35 @@ class Data:
     version: str = ""
     rows: int | None = None
     kind: str = ""
+    columns: tuple[OutputColumn, ...] = ()
+
+
+@dataclass(frozen=True)
+class ColumnOrigin:
+    """A column that another column comes from.
+
+    :param subtype: OpenLineage's kind of transformation: IDENTITY, TRANSFORMATION or AGGREGATION of the value;
+        JOIN, WINDOW or FILTER of what picks the rows.
+    """
+
+    data: Data
+    field: str
+    subtype: str
+    description: str = ""
+
+    @property
+    def direct(self) -> bool:
+        """Whether the value comes from it, and not only the choice of rows."""
+        return self.subtype in _DIRECT
+
+
+@dataclass(frozen=True)
+class OutputColumn:
+    """A column of a dataset, and what it comes from as far as that is known."""
+
+    name: str
+    origins: tuple[ColumnOrigin, ...] = ()
+    description: str = ""
 
 
 def operator_lineage(reads: Sequence[Data], writes: Sequence[Data]) -> OperatorLineage | None:
@@ -70,31 +103,89 @@ def _facets(data: Data) -> dict[str, Any]:
         facets["version"] = dataset_version_dataset.DatasetVersionDatasetFacet(datasetVersion=data.version)
     if data.kind:
         facets["datasetType"] = dataset_type_dataset.DatasetTypeDatasetFacet(datasetType=data.kind)
-    return facets
+    return facets | (_column_facets(data.columns) if data.columns else {})
+
+
+def _column_facets(columns: Sequence[OutputColumn]) -> dict[str, Any]:
+    from openlineage.client.facet_v2 import column_lineage_dataset as lineage
+    from openlineage.client.facet_v2 import schema_dataset as schema
+
+    fields = [
+        schema.SchemaDatasetFacetFields(one.name, description=one.description or None) for one in columns
+    ]
+    origins = {
+        column.name: lineage.Fields(
+            inputFields=[
+                lineage.InputField(
+                    *(one.data.namespace, one.data.name, one.field),
+                    transformations=[
+                        lineage.Transformation(
+                            "DIRECT" if one.direct else "INDIRECT", one.subtype, one.description or None
+                        )
+                    ],
+                )
+                for one in column.origins
+            ]
+        )
+        for column in columns
+        if column.origins
+    }
+    return {
+        "schema": schema.SchemaDatasetFacet(fields=fields),
+        "columnLineage": lineage.ColumnLineageDatasetFacet(fields=origins),
+    }
 
 
 def source_data(spec: ModelSpec) -> list[Data]:
-    """Return the datasets of the spec's source and its tables of events, as far as they are known without reading them."""
-    source, events = spec.source, spec.source.tables.values()
-    files = [_file(table.path) for table in events if table.path is not None]
+    """Return the datasets of the spec's source, its tables of events and Feast, as far as they are known without reading them."""
+    source = spec.source
+    events = [data for name in source.tables for data in event_data(source, name)]
+    given = [] if source.feast is None else [feast_data(source.feast)]
+    return list(dict.fromkeys([*row_data(source), *events, *given]))
+
+
+def row_data(source: SourceSpec) -> list[Data]:
+    """Return the datasets that the rows of a source are read from."""
     if source.kind == "files":
-        found = [_file(source.path)]
-    elif source.kind == "python":
-        found = [Data("python", source.function)]
-    else:
-        namespace, database = _database(source)
-        name = source.table or source.expression if source.kind == "ibis" else None
-        names = _tables(name, source.query, namespace)
-        for table in events:
-            names += _tables(table.table, table.query, namespace) if table.path is None else []
-        found = [Data(namespace, ".".join(filter(None, (database, name)))) for name in names]
-    return list(dict.fromkeys([*found, *files]))
+        return [_file(source.path)]
+    if source.kind == "python":
+        return [Data("python", source.function)]
+    name = source.table or source.expression if source.kind == "ibis" else None
+    return _in_database(source, name, source.query)
 
 
-def snapshot_data(settings: Settings, snapshot: Mapping[str, Any]) -> Data:
+def event_data(source: SourceSpec, table: str) -> list[Data]:
+    """Return the datasets that one of the tables of events is read from."""
+    found = source.tables[table]
+    if found.path is not None:
+        return [_file(found.path)]
+    assert source.kind == "ibis"
+    return _in_database(source, found.table, found.query)
+
+
+def feast_data(feast: FeastSpec) -> Data:
+    """Return a feature service of Feast, in the namespace of its repository's folder."""
+    return Data(f"feast://{Path(feast.repo).name}", feast.service)
+
+
+def query_columns(query: str, place: Data) -> dict[str, list[tuple[str, str]]]:
+    """Return of each column that a query gives by name the tables and columns that it is made of.
+
+    :param place: What is read; its namespace decides the dialect.
+    """
+    found = _parsed(query, place.namespace)
+    return {
+        one.descendant.name: [(part.origin.name if part.origin else "", part.name) for part in one.lineage]
+        for one in (found.column_lineage if found else ())
+    }
+
+
+def snapshot_data(
+    settings: Settings, snapshot: Mapping[str, Any], columns: tuple[OutputColumn, ...] = ()
+) -> Data:
     """Return a snapshot: the file in the lake, and the hash of its content."""
     place = _file(str(settings.lake / snapshot["path"]))
-    return replace(place, version=snapshot["digest"], rows=snapshot["rows"])
+    return replace(place, version=snapshot["digest"], rows=snapshot["rows"], columns=columns)
 
 
 def predictions_data(settings: Settings, model: str, day: str, rows: int | None = None) -> Data:
@@ -138,16 +229,25 @@ def _database(source: SqlSource | IbisSource) -> tuple[str, str]:
     return (f"{place}:{port}" if host and port else place), (database or "").strip("/")
 
 
-def _tables(name: str | None, query: str | None, namespace: str) -> list[str]:
-    """Return the name that is read, or those of the tables that a query reads."""
-    if name is not None:
-        return [name]
-    try:
-        from openlineage.common.sql import parse
-    except ImportError:
-        return ["query"]
-    query = re.sub(r"\{\{\s*(start|end)\s*\}\}", r":\1", query or "")
-    found = parse([query], dialect=namespace.partition(":")[0])
+def _in_database(source: SqlSource | IbisSource, name: str | None, query: str | None) -> list[Data]:
+    """Return the table that is read, or those that a query reads."""
+    namespace, database = _database(source)
+    names = _tables(query, namespace) if name is None else [name]
+    return [Data(namespace, ".".join(filter(None, (database, table)))) for table in names]
+
+
+def _tables(query: str | None, namespace: str) -> list[str]:
+    """Return the names of the tables that a query reads."""
+    found = _parsed(query or "", namespace)
     default = "public." if namespace.startswith("postgres:") else ""
     names = [t.qualified_name if t.schema else default + t.name for t in found.in_tables] if found else []
     return sorted(names) or ["query"]
+
+
+def _parsed(query: str, namespace: str) -> SqlMeta | None:
+    """Return what OpenLineage's parser finds in a query; None without it."""
+    try:
+        from openlineage.common.sql import parse
+    except ImportError:
+        return None
+    return parse([re.sub(r"\{\{\s*(start|end)\s*\}\}", r":\1", query)], dialect=namespace.partition(":")[0])

@@ -6,9 +6,11 @@ import json
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from evermodel.cli.local_stack.ports import free_port
 from evermodel.monitoring.drift.verdict import ColumnDrift
@@ -17,6 +19,7 @@ from support.airflow_runs import claim_airflow_home, database
 from support.browser import browser as browser
 from support.browser import needs_browser, violations
 from support.models_page import ModelsPage
+from support.small_model import small_spec
 from support.verdicts import a_column, a_verdict
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(300), needs_browser]
@@ -46,8 +49,9 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         mlflow = ThreadingHTTPServer(("127.0.0.1", 0), _Verdicts)
         threading.Thread(target=mlflow.serve_forever, daemon=True).start()
         page.settings = page.settings.model_copy(
-            update={"tracking_uri": f"http://127.0.0.1:{mlflow.server_port}"}
+            update={"tracking_uri": f"http://127.0.0.1:{mlflow.server_port}", "models": home / "models"}
         )
+        _write_specs(home / "models")
         page.text = "humid"
         page.keep("churn", columns=[["feature_0007", "feature", "PSI", 0.9, "critical"]])
         page.overview.store.keep_runs({"churn-2": "churn"}, map(_measured, DAYS))
@@ -55,6 +59,16 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         with _served(page.client.app) as url:
             yield f"{url}/evermodel"
         mlflow.shutdown()
+
+
+def _write_specs(folder: Path) -> None:
+    """Two models that read one file; the second has no run yet."""
+    folder.mkdir()
+    features = {"numeric": ["feature_0007", "amount"], "categorical": ["carrier"]}
+    notes = {"feature_0007": {"description": "Days since the <last> visit", "owner": "web"}}
+    for name in ("churn", "upsell"):
+        spec = small_spec("/data/visits.parquet", name=name, features=features, documentation=notes)
+        (folder / f"{name}.yaml").write_text(yaml.safe_dump(spec.canonical()))
 
 
 class _Verdicts(BaseHTTPRequestHandler):
@@ -152,7 +166,18 @@ def test_the_map_of_a_thousand_features_leads_to_the_tests_of_a_day(page: Any, a
     detail.get_by_text("feature_0007 ~ amount").wait_for()
     assert detail.get_by_text("50.0 %").count() == 2  # the reference's shares
     assert detail.get_by_text("other").count() == 0
+    meaning = "Days since the <last> visit. Owner: web. From /data/visits.parquet. Also used by upsell."
+    assert detail.locator(".meaning").text_content() == meaning
     assert violations(page) == []
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     page.reload()  # the address leads there again
     page.locator("#detail").get_by_text("feature_0007 ~ amount").wait_for()
+
+
+def test_what_features_mean_is_there_before_the_first_verdict(page: Any, address: str) -> None:
+    page.goto(f"{address}/models/upsell/features")
+    line = page.get_by_role("row", name="feature_0007")
+    line.get_by_text("Days since the <last> visit").wait_for()
+    assert line.get_by_role("link", name="churn").get_attribute("href") == "/evermodel/models/churn"
+    assert violations(page) == []
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")

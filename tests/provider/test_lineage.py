@@ -15,7 +15,8 @@ from openlineage.client.serde import Serde
 
 from evermodel.core.logins import without_login
 from evermodel.spec import ModelSpec
-from evermodel_provider.lineage import source_data
+from evermodel_provider.column_lineage import prediction_columns, snapshot_columns
+from evermodel_provider.lineage import ColumnOrigin, source_data
 from evermodel_provider.operators.base import ModelOperator
 from evermodel_provider.operators.deploy import DeployOperator
 from evermodel_provider.operators.drift import DriftVerdictOperator, EvidentlyReportOperator
@@ -82,6 +83,11 @@ def test_the_source_becomes_a_snapshot(model: World) -> None:
     assert names(found, "inputs") == [("file", str(model.folder / "data" / "flights.parquet"), "")]
     assert names(found, "outputs") == [snapshot]
     assert found["outputs"][0]["outputFacets"]["outputStatistics"]["rowCount"] == 7
+    facets = found["outputs"][0]["facets"]
+    (origin,) = facets["columnLineage"]["fields"]["carrier"]["inputFields"]
+    assert (origin["name"], origin["field"]) == (found["inputs"][0]["name"], "carrier")
+    assert [(one["type"], one["subtype"]) for one in origin["transformations"]] == [("DIRECT", "IDENTITY")]
+    assert "carrier" in [field["name"] for field in facets["schema"]["fields"]]
 
 
 def test_tables_of_events_are_read_too() -> None:
@@ -100,6 +106,83 @@ def test_tables_of_events_are_read_too() -> None:
     tables = {"visits": {**events, "query": "SELECT * FROM web.visits"}}
     found = source_data(small_spec("", source={**engine, "tables": tables}, features=features))
     assert [data.name for data in found] == ["shop.orders", "shop.web.visits"]
+
+
+def test_each_column_says_what_it_comes_from() -> None:
+    found = {column.name: column for column in snapshot_columns(_with_events(path="/data/visits.parquet"))}
+    assert [_short(one) for one in found["temp"].origins] == [("/data/rows.parquet", "temp", "IDENTITY")]
+    assert found["temp"].description == "In metres. Owner: surveyors"
+    assert [_short(one) for one in found["spent_1d"].origins] == [
+        ("/data/visits.parquet", "paid", "AGGREGATION"),
+        ("/data/visits.parquet", "carrier", "JOIN"),
+        ("/data/visits.parquet", "seen_at", "WINDOW"),
+        ("/data/visits.parquet", "kind", "FILTER"),
+        ("/data/rows.parquet", "carrier", "JOIN"),
+        ("/data/rows.parquet", "at", "WINDOW"),
+    ]
+    assert found["spent_1d"].origins[0].description == "sum of paid over 1d of visits where kind is shop"
+
+
+def test_columns_of_a_query_come_from_those_of_its_tables() -> None:
+    query = "SELECT o.id, o.at, o.w * p.factor AS temp, p.carrier, o.late FROM web.orders o JOIN parts p ON p.id = o.part"
+    spec = small_spec("", source={"kind": "ibis", "url": "postgres://db/shop", "query": query})
+    found = {column.name: column for column in snapshot_columns(spec)}
+    assert sorted(_short(one) for one in found["temp"].origins) == [
+        ("shop.public.parts", "factor", "TRANSFORMATION"),
+        ("shop.web.orders", "w", "TRANSFORMATION"),
+    ]
+    assert [_short(one)[:2] for one in found["carrier"].origins] == [("shop.public.parts", "carrier")]
+    nothing_known = small_spec("", source={"kind": "python", "function": "shop.rows:read"})
+    assert {column.origins for column in snapshot_columns(nothing_known)} == {()}
+
+
+def test_features_of_feast_come_from_its_service() -> None:
+    feast = {
+        "repo": "/repos/shop",
+        "service": "churn",
+        "views": [{"key": "carrier", "features": ["visits_1d"]}],
+    }
+    spec = small_spec(
+        "",
+        source={"path": "/data/rows.parquet", "feast": feast},
+        features={"numeric": ["temp", "visits_1d"], "categorical": ["carrier"]},
+    )
+    assert ("feast://shop", "churn") in [(data.namespace, data.name) for data in source_data(spec)]
+    found = {column.name: column for column in snapshot_columns(spec)}
+    assert [_short(one) for one in found["visits_1d"].origins] == [
+        ("churn", "visits_1d", "IDENTITY"),
+        ("/data/rows.parquet", "carrier", "JOIN"),
+        ("/data/rows.parquet", "at", "WINDOW"),
+    ]
+
+
+def test_a_score_comes_from_the_values_of_all_features() -> None:
+    found = {column.name: column for column in prediction_columns(_with_events(path="/data/visits.parquet"))}
+    assert [_short(one) for one in found["score"].origins] == [
+        ("/data/rows.parquet", "temp", "TRANSFORMATION"),
+        ("/data/visits.parquet", "paid", "TRANSFORMATION"),
+        ("/data/rows.parquet", "carrier", "TRANSFORMATION"),
+    ]
+    assert found["predicted"].origins == found["score"].origins
+
+
+def _with_events(**place: str) -> ModelSpec:
+    spent = {"name": "spent_1d", "table": "visits", "function": "sum", "column": "paid", "over": "1d"}
+    events = {"key": "carrier", "time_column": "seen_at", **place}
+    return small_spec(
+        "",
+        source={"path": "/data/rows.parquet", "tables": {"visits": events}},
+        features={
+            "numeric": ["temp", "spent_1d"],
+            "categorical": ["carrier"],
+            "aggregates": [{**spent, "where": {"kind": "shop"}}],
+        },
+        documentation={"temp": {"description": "In metres", "owner": "surveyors"}},
+    )
+
+
+def _short(one: ColumnOrigin) -> tuple[str, str, str]:
+    return one.data.name, one.field, one.subtype
 
 
 def test_rows_set_aside_make_another_snapshot(model: World) -> None:

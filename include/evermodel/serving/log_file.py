@@ -126,9 +126,9 @@ def bounds_of(table: Table) -> dict[str, tuple[Any, Any]]:
     return {"event_time": (first, last), "prediction_id": ids}
 
 
-def _ends(parts: Iterable[Sequence[Any]]) -> tuple[Any, Any]:
+def _ends(parts: Iterable[Any]) -> tuple[Any, Any]:
     """Return the smallest and the largest value."""
-    ends = [(min(part), max(part)) for part in _resting(parts) if part]
+    ends = [(min(part), max(part)) for part in _resting(parts) if len(part)]
     return min(first for first, _ in ends), max(last for _, last in ends)
 
 

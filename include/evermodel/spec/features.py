@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, Field, model_validator
 
 from evermodel.core.names import did_you_mean
-from evermodel.spec.parts import Column, Span, SpecSection
+from evermodel.spec.parts import Column, Span, SpecSection, format_span
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
@@ -102,6 +102,19 @@ class Aggregate(SpecSection):
     def columns(self) -> list[str]:
         """The columns of events that it needs beside key and times."""
         return [*([] if self.column is None else [self.column]), *self.where]
+
+    @property
+    def told(self) -> str:
+        """What it computes, for people.
+
+        >>> Aggregate(name="late", table="trips", function="mean", column="delay", over="3h", where={"kind": "late"}).told
+        'mean of delay over 3h of trips where kind is late'
+        """
+        what = self.function if self.column is None else f"{self.function} of {self.column}"
+        over = "" if self.over is None else f" over {format_span(self.over)}"
+        wanted = {name: one if isinstance(one, tuple) else (one,) for name, one in self.where.items()}
+        where = [f"{name} is {' or '.join(map(str, values))}" for name, values in wanted.items()]
+        return f"{what}{over} of {self.table}" + (f" where {' and '.join(where)}" if where else "")
 
     @property
     def without_events(self) -> float | str | None:

@@ -21,6 +21,7 @@ from evermodel.spec.parts import (
     BY_ROW,
     METRIC_NAMES,
     Column,
+    ColumnNote,
     ImportPath,
     LabelSpec,
     ResourcesSpec,
@@ -77,6 +78,10 @@ class ModelSpec(SpecSection):
     context: tuple[Column, ...] = Field(
         (),
         description="Columns that are kept with the rows, as text, and that no model sees: for slices, fairness, `cluster` and business metrics.",
+    )
+    documentation: dict[str, ColumnNote] = Field(
+        default_factory=dict,
+        description="Notes on columns, by name: shown with each feature on the Models page, and sent to OpenLineage.",
     )
     group_column: Column | None = Field(
         None, description="Of a ranking: the column of `context` whose equal values make one list to rank."
@@ -146,6 +151,8 @@ class ModelSpec(SpecSection):
     @model_validator(mode="after")
     def _check_columns(self) -> ModelSpec:
         problems = [*self._kind_problems(), *self._column_problems(), *self._value_problems()]
+        noted = [name for name in self.documentation if name not in self.columns]
+        problems += [f"documentation: {name} is not a column of this model" for name in noted]
         features = self.features
         problems += aggregate_problems(
             features.aggregates, self.source.tables, features.numeric, features.categorical
@@ -362,6 +369,11 @@ class ModelSpec(SpecSection):
         if self.features.online is None:
             return frozenset()
         return frozenset(self.joined)
+
+    def note_on(self, column: str) -> ColumnNote:
+        """Return what is written of a column, with its owner."""
+        note = self.documentation.get(column, ColumnNote.model_construct())
+        return note if note.owner else note.model_copy(update={"owner": self.owner})
 
     def canonical(self) -> dict[str, Any]:
         """Return the spec as JSON-ready data with every default written out."""

@@ -130,6 +130,13 @@ class SpecSection(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
+class ColumnNote(SpecSection):
+    """What people should know of a column."""
+
+    description: str = Field("", description="What it says, and in which unit.")
+    owner: str | None = Field(None, min_length=1, description="Who answers for it; null: the model's owner.")
+
+
 class LabelSpec(SpecSection):
     """What the model predicts, and when it becomes known."""
 

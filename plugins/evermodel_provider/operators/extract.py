@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from evermodel_provider.column_lineage import snapshot_columns
 from evermodel_provider.lineage import snapshot_data, source_data
 from evermodel_provider.links import MlflowRunLink
 from evermodel_provider.metrics import measure
@@ -34,5 +35,6 @@ class ExtractOperator(RetrainStepOperator):
         return snapshot
 
     def lineage(self, returned: SnapshotResult) -> Lineage:
-        """Return the source as input and the snapshot as output."""
-        return source_data(self.spec), [snapshot_data(self.hook.settings, returned)]
+        """Return the source as input and the snapshot, with what each column comes from, as output."""
+        columns = snapshot_columns(self.spec)
+        return source_data(self.spec), [snapshot_data(self.hook.settings, returned, columns)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import AirflowSkipException
@@ -11,6 +12,7 @@ from airflow.sdk import AssetAlias
 from evermodel.core.errors import EmptyWindowError
 from evermodel.spec.window import last_day, whole_day
 from evermodel_provider.assets import predictions
+from evermodel_provider.column_lineage import prediction_columns
 from evermodel_provider.lineage import predictions_data, source_data, version_data
 from evermodel_provider.links import ModelVersionLink
 from evermodel_provider.metrics import measure
@@ -66,5 +68,8 @@ class ScoreOperator(ModelOperator):
     def lineage(self, returned: ScoreResult) -> Lineage:
         """Return source and champion as inputs and the day of the prediction log as output."""
         settings, model = self.hook.settings, self.spec.name
-        scored = predictions_data(settings, model, returned["day"], returned["rows"])
+        scored = replace(
+            predictions_data(settings, model, returned["day"], returned["rows"]),
+            columns=prediction_columns(self.spec),
+        )
         return [*source_data(self.spec), version_data(settings, model, returned["version"])], [scored]

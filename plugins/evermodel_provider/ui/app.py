@@ -103,7 +103,8 @@ class Pages:
         """Show the drift of a model by feature and day."""
         self._require(name, user)
         self._address()
-        return self._page(request, "features.html", {"name": name, "map": self.overview.features(name)})
+        values = {"name": name, "map": self.overview.features(name), "about": self._about(name, user)}
+        return self._page(request, "features.html", values)
 
     def tests(self, user: GetUserDep, name: str, day: str, column: str) -> Response:
         """Return the tests of a column on a day, as JSON."""
@@ -167,6 +168,14 @@ class Pages:
         startable = {dag: rights.may_start(dag, user) for dag in view["forms"]}
         view |= {"answers": _ANSWERS, "answerable": rights.may_start(dag_id("drift", name), user)}
         return self._page(request, "model.html", {**view, "startable": startable, "tab": tab})
+
+    def _about(self, name: str, user: Any) -> list[dict[str, Any]]:
+        """Return the notes on a model's features; of the models that use them, those that the user may see."""
+        found = self.overview.catalogue(name)
+        others = {model for one in found for model in one["models"]}
+        watched = {model: bool(self.overview.store.summary(model).get("watched")) for model in others}
+        allowed = rights.readable(watched, user)
+        return [{**one, "models": [model for model in one["models"] if model in allowed]} for one in found]
 
     def _require(self, name: str, user: Any) -> None:
         """Refuse a user who may not see a model."""

@@ -18,6 +18,7 @@ from evermodel.core.atomic import exclusive
 from evermodel.core.database.schema import open_database
 from evermodel.core.errors import EvermodelError, TrackingUnavailableError
 from evermodel.core.settings import Settings
+from evermodel.reports.overview.catalogue import SpecFolder, catalogue
 from evermodel.reports.overview.features import MOST_DAYS, column_tests, drift_by_feature
 from evermodel.reports.overview.history import ModelHistory, history_of
 from evermodel.reports.overview.server import TrackingServer, server_address
@@ -26,6 +27,7 @@ from evermodel.reports.overview.store import Store
 from evermodel.reports.overview.summary import summarise
 from evermodel.reports.overview.sync import load, refresh
 from evermodel.reports.overview.watched import keep_watched
+from evermodel.spec.load import spec_files
 
 REFRESH_SECONDS = 15.0
 RELOAD_SECONDS = 3600.0
@@ -79,6 +81,7 @@ class Overview:
         self._worker: threading.Thread | None = None
         self._tried = 0.0
         self._shared: SharedState | None = None
+        self._specs = SpecFolder()
         self.store = Store(settings().home / "overview.db")
 
     @property
@@ -114,6 +117,10 @@ class Overview:
     def features(self, name: str) -> dict[str, Any]:
         """Return the drift of each column on each day; see `drift_by_feature`."""
         return drift_by_feature(self.store, name)
+
+    def catalogue(self, name: str) -> list[dict[str, Any]]:
+        """Return what is known of a model's features from the specs; see `catalogue`."""
+        return catalogue(self._specs.specs(spec_files(self._settings().models)), name)
 
     def tests(self, name: str, day: str, column: str) -> dict[str, Any] | None:
         """Read the tests of a column on a day from the stored verdict; None without that day.

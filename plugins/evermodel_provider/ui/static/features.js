@@ -116,18 +116,27 @@
     history.replaceState(null, "", `#${encodeURIComponent(feature.name)}/${day}`);
     detail.hidden = false;
     detail.firstElementChild.textContent = `${feature.name}, window until ${day}`;
-    const place = detail.lastElementChild;
+    const place = detail.lastElementChild, about = document.querySelector(`[data-feature="${CSS.escape(feature.name)}"]`);
     place.replaceChildren(make("p", { className: "sub", textContent: "Reading the verdict of this day…" }));
     let found = null;
     try {
       const answer = await fetch(`${heat.dataset.url}${day}?column=${encodeURIComponent(feature.name)}`, { credentials: "same-origin", headers: { Accept: "application/json" } });
       found = await answer.json();
       if (!answer.ok) throw new Error(found.detail);
-      place.replaceChildren(...parts(found));
+      place.replaceChildren(...meaning(about), ...parts(found));
     } catch (error) {
       place.replaceChildren(make("p", { className: "notice", textContent: `The verdict of this day cannot be read: ${error.message}` }), make("p", { textContent: tell(feature, index) }));
     }
     detail.focus();
+  }
+
+  // The line of the table below, so that its links are there, too.
+  function meaning(line) {
+    if (!line) return [];
+    const [description, owner, source, models] = [...line.cells].slice(1);
+    const said = make("p", { className: "meaning" }, `${description.textContent === "–" ? "No description (documentation in the spec)" : description.textContent}. Owner: ${owner.textContent}. From ${source.textContent}.`);
+    if (models.querySelector("a")) said.append(" Also used by ", ...[...models.cloneNode(true).childNodes], ".");
+    return [said];
   }
 
   function parts(found) {
