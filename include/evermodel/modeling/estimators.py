@@ -35,7 +35,8 @@ def build_pipeline(spec: ModelSpec, candidate: CandidateSpec) -> Any:
 
     What an estimator gets is chosen by its family, see `evermodel.modeling.preprocessing`.
 
-    A module that the spec names adds a first step that derives features, builds the pipeline itself, or both.
+    A module that the spec names adds a step before that derives features, builds the pipeline itself, or both; formulas
+    are the first step.
 
     Raises
     ------
@@ -44,10 +45,21 @@ def build_pipeline(spec: ModelSpec, candidate: CandidateSpec) -> Any:
     """
     from sklearn.pipeline import Pipeline
 
-    if spec.features.module is None:
-        return _pipeline(spec, candidate)
+    pipeline = _pipeline(spec, candidate) if spec.features.module is None else _with_module(spec, candidate)
+    if not spec.features.expressions:
+        return pipeline
+    from evermodel.modeling.row_expressions import RowExpressions
+
+    return Pipeline([("expressions", RowExpressions(dict(spec.features.expressions))), *pipeline.steps])
+
+
+def _with_module(spec: ModelSpec, candidate: CandidateSpec) -> Any:
+    """Return the pipeline that the spec's module builds, or whose features it derives."""
+    from sklearn.pipeline import Pipeline
+
     from evermodel.modeling.user_features import UserFeatures, features_module
 
+    assert spec.features.module is not None
     module = features_module(spec.features.module)
     pipeline = (
         module.build_pipeline(spec, candidate)

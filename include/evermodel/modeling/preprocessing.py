@@ -36,10 +36,10 @@ def prepared(spec: ModelSpec, estimator: Any) -> Any:
 
 
 def _columns(spec: ModelSpec) -> tuple[list[str], list[str]]:
-    """Return the numeric and the categorical columns that reach the estimator, derived ones too."""
+    """Return the numeric and the categorical columns that reach the estimator, derived and computed ones too."""
     features = spec.features
     return (
-        [*features.numeric, *features.derived_numeric],
+        [*features.numeric, *features.made_numeric],
         [*features.categorical, *features.derived_categorical],
     )
 

@@ -33,6 +33,7 @@ TRUSTED_TYPES = {
     "evermodel.modeling.boosting.estimators.BoostedRanker": ("ObjectNode",),
     "evermodel.modeling.boosting.estimators.BoostedRegressor": ("ObjectNode",),
     **dict.fromkeys(NETWORKS, ("ObjectNode",)),  # arrays, and the name of a class that is checked as well
+    "evermodel.modeling.row_expressions.RowExpressions": ("ObjectNode",),  # texts that are read, never run
     "evermodel.modeling.user_features.UserFeatures": (
         "ObjectNode",
     ),  # names of columns and of the spec's module

@@ -13,6 +13,7 @@ __all__ = [
     "alerts",
     "checks",
     "drift",
+    "expressions",
     "feast",
     "features",
     "gate",

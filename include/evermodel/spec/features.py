@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from evermodel.core.names import did_you_mean
+from evermodel.spec.expressions import check_formula, columns_of, parse_formula
 from evermodel.spec.parts import Column, Span, SpecSection, format_span
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -22,6 +23,7 @@ def _several(value: object) -> object:
     return (value,) if isinstance(value, str) else value
 
 
+Formula = Annotated[str, AfterValidator(check_formula)]
 Columns = Annotated[tuple[Column, ...], BeforeValidator(_several)]
 
 
@@ -233,6 +235,10 @@ class FeaturesSpec(SpecSection):
     aggregates: tuple[Aggregate, ...] = Field(
         (), description="Features that aggregate `source.tables`, as known at each row's time."
     )
+    expressions: dict[Column, Formula] = Field(
+        default_factory=dict,
+        description="Numbers that formulas make of a row's numeric features, by name, such as `fare / distance`.",
+    )
     online: OnlineSpec | None = Field(
         None,
         description="Compute aggregates and Feast's features once a period, so that the serving app can look them up.",
@@ -243,10 +249,25 @@ class FeaturesSpec(SpecSection):
         derived = [*self.derived_numeric, *self.derived_categorical]
         if derived and self.module is None:
             raise ValueError("derived columns need a `module` with a function `features`")
-        twice = sorted({name for name in derived if name in self.names or derived.count(name) > 1})
+        made = [*derived, *self.expressions]
+        twice = sorted({name for name in made if name in self.names or made.count(name) > 1})
         if twice:
             raise ValueError(f"{', '.join(twice)} listed twice among declared and derived columns")
         return self
+
+    @model_validator(mode="after")
+    def _computable(self) -> FeaturesSpec:
+        for name, text in self.expressions.items():
+            for column in columns_of(parse_formula(text)):
+                if column not in self.numeric:
+                    hint = did_you_mean(column, list(self.numeric))
+                    raise ValueError(f"expressions: {name}: {column} is not listed under numeric{hint}")
+        return self
+
+    @property
+    def made_numeric(self) -> list[str]:
+        """Numbers that the model computes of a row: derived by the module, and by formulas."""
+        return [*self.derived_numeric, *self.expressions]
 
     @property
     def names(self) -> list[str]:

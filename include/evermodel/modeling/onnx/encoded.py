@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evermodel.modeling.onnx.columns import codes_of
-from evermodel.modeling.onnx.encoding import Codes, Encoding, Matrix, Row
+from evermodel.modeling.onnx.encoding import Codes, Encoding, Matrix, Row, without_formulas
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -49,10 +49,10 @@ class EncodedModel:
         return self.run(self.encoding.table(table))
 
     def run(self, matrix: Matrix) -> NDArray[np.float64]:
-        """Answer encoded rows."""
+        """Answer encoded rows, without what formulas compute of them."""
         if len(matrix) == 0:
             return np.empty((0, len(self.classes) or 1))
-        rows = matrix[:, self.order]
+        rows = self.encoding.complete(matrix)[:, self.order]
         if not hasattr(self.estimator, "predict_proba"):
             return np.asarray(self.estimator.predict(rows), dtype=np.float64)[:, None]
         answers = np.asarray(self.estimator.predict_proba(rows), dtype=np.float64)
@@ -67,21 +67,23 @@ def encoded_model(pipeline: FittedPipeline, example: pd.DataFrame) -> EncodedMod
     example
         Rows, which both must answer alike.
     """
-    if len(getattr(pipeline, "steps", ())) != 2 or type(pipeline[0]).__name__ != "ColumnTransformer":
+    formulas, steps = without_formulas(pipeline)
+    if len(getattr(steps, "steps", ())) != 2 or type(steps[0]).__name__ != "ColumnTransformer":
         return None
-    estimator = pipeline[-1]
+    estimator = steps[-1]
     if not type(_inner(estimator)).__name__.startswith("Boosted"):
         return None
-    names = tuple(str(name) for name in pipeline[0].feature_names_in_)
+    names = tuple(str(name) for name in steps[0].feature_names_in_)
     codes: dict[str, Codes] = {}
     order: list[int] = []
-    for _, block, chosen in pipeline[0].transformers_:
+    for _, block, chosen in steps[0].transformers_:
         columns = [str(name) for name in chosen]
         order += [names.index(name) for name in columns]
         if columns and type(block).__name__ == "OrdinalEncoder":
             codes |= codes_of(block, columns)
     found = tuple(str(name) for name in getattr(estimator, "classes_", ()))
-    model = EncodedModel(estimator, Encoding(names, codes), tuple(order), found if len(found) > 2 else ())
+    encoding = Encoding(tuple(name for name in names if name not in formulas), codes, formulas)
+    model = EncodedModel(estimator, encoding, tuple(order), found if len(found) > 2 else ())
     return model if _same(model, pipeline, example) else None
 
 

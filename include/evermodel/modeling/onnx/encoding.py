@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evermodel.data.dtypes import as_type
+from evermodel.modeling.formulas import computed
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -73,10 +74,13 @@ class Encoding:
         The features, in the order of the columns.
     codes
         The codes of the categorical ones; the others are numbers already.
+    formulas
+        What is computed of them, by name; the graph takes these columns after the features.
     """
 
     names: tuple[str, ...]
     codes: Mapping[str, Codes]
+    formulas: Mapping[str, str] = field(default_factory=dict)
 
     def rows(self, rows: Sequence[Row]) -> Matrix:
         """Encode rows whose values are in the order of the features: floats (NaN if missing), strings or None."""
@@ -89,13 +93,26 @@ class Encoding:
     def table(self, table: pa.Table) -> Matrix:
         """Encode an Arrow table; a null is a missing value."""
         matrix = np.empty((table.num_rows, len(self.names)))
-        for place, column in enumerate(self.columns(table)):
-            matrix[:, place] = column.spread()
+        for place, name in enumerate(self.names):
+            matrix[:, place] = self._column(name, table[name]).spread()
         return matrix
 
+    def complete(self, matrix: Matrix) -> Matrix:
+        """Return encoded rows with what formulas compute of them."""
+        if not self.formulas:
+            return matrix
+        made = computed(self.formulas, {name: matrix[:, place] for place, name in enumerate(self.names)})
+        return np.column_stack([matrix, *made.values()])
+
     def columns(self, table: pa.Table) -> list[EncodedColumn]:
-        """Encode an Arrow table column by column."""
-        return [self._column(name, table[name]) for name in self.names]
+        """Encode an Arrow table column by column, with what formulas compute of them."""
+        found = [self._column(name, table[name]) for name in self.names]
+        if not self.formulas:
+            return found
+        numbers = {
+            name: one.values for name, one in zip(self.names, found, strict=True) if name not in self.codes
+        }
+        return [*found, *map(EncodedColumn, computed(self.formulas, numbers).values())]
 
     def _column(self, name: str, values: pa.ChunkedArray[Any]) -> EncodedColumn:
         import pyarrow as pa
@@ -139,7 +156,8 @@ class Encoding:
         for found in codes.values():
             found["known"] = {name: _plain(code) for name, code in found["known"].items()}
             found |= {side: _plain(found[side]) for side in ("missing", "unknown")}
-        return {"names": list(self.names), "codes": codes}
+        formulas = {"formulas": dict(self.formulas)} if self.formulas else {}
+        return {"names": list(self.names), "codes": codes, **formulas}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Encoding:
@@ -152,7 +170,7 @@ class Encoding:
             )
             for name, found in data["codes"].items()
         }
-        return cls(tuple(data["names"]), codes)
+        return cls(tuple(data["names"]), codes, data.get("formulas", {}))
 
 
 class FastPath(Protocol):
@@ -177,7 +195,7 @@ class FastPath(Protocol):
         """Answer the rows of an Arrow table."""
 
     def run(self, matrix: Matrix) -> NDArray[np.float64]:
-        """Answer encoded rows."""
+        """Answer encoded rows, without what formulas compute of them."""
 
 
 @dataclass(frozen=True)
@@ -196,6 +214,14 @@ class Exported:
     graph: bytes
     encoding: Encoding
     classes: tuple[str, ...] = ()
+
+
+def without_formulas(pipeline: Any) -> tuple[dict[str, str], Any]:
+    """Return the formulas of a pipeline's first step, and the steps after it; none and all of it without such a step."""
+    steps = getattr(pipeline, "steps", ())
+    if not steps or type(steps[0][1]).__name__ != "RowExpressions":
+        return {}, pipeline
+    return steps[0][1].formulas, pipeline[1:]
 
 
 def _plain(code: float) -> float | None:

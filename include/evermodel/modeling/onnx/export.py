@@ -17,7 +17,7 @@ from evermodel.modeling.onnx.answers import (
 )
 from evermodel.modeling.onnx.boosted import boosted_answers
 from evermodel.modeling.onnx.columns import Columns, column_stage
-from evermodel.modeling.onnx.encoding import Encoding, Exported
+from evermodel.modeling.onnx.encoding import Encoding, Exported, without_formulas
 from evermodel.modeling.onnx.graph import NotExportableError
 from evermodel.modeling.onnx.network import network_answers
 
@@ -31,13 +31,15 @@ def export(pipeline: FittedPipeline) -> Exported:
     Parameters
     ----------
     pipeline
-        A `ColumnTransformer` and an estimator, as `evermodel.modeling.estimators.build_pipeline` makes them.
+        A `ColumnTransformer` and an estimator, as `evermodel.modeling.estimators.build_pipeline` makes them. Formulas
+        before them are computed before the graph.
 
     Raises
     ------
     NotExportableError
         A part of it has no graph.
     """
+    formulas, pipeline = without_formulas(pipeline)
     if len(pipeline.steps) != 2 or type(pipeline[0]).__name__ != "ColumnTransformer":
         raise NotExportableError("only a column transformer followed by an estimator has a graph")
     columns = column_stage(pipeline[0])
@@ -46,7 +48,8 @@ def export(pipeline: FittedPipeline) -> Exported:
     classes = found if len(found) > 2 else ()
     names = tuple(str(name) for name in pipeline[0].feature_names_in_)
     graph = columns.graph.serialized(answers, len(classes) or 1)
-    return Exported(graph, Encoding(names, columns.codes), classes)
+    given = tuple(name for name in names if name not in formulas)
+    return Exported(graph, Encoding(given, columns.codes, formulas), classes)
 
 
 def _answered(columns: Columns, estimator: Any) -> tuple[Columns, str]:

@@ -46,8 +46,8 @@ class FastModel:
         return self.run(self.encoding.table(table))
 
     def run(self, matrix: Matrix) -> NDArray[np.float64]:
-        """Answer encoded rows."""
-        answers: NDArray[np.float64] = self.session.run([OUTPUT], {INPUT: matrix})[0]
+        """Answer encoded rows, without what formulas compute of them."""
+        answers: NDArray[np.float64] = self.session.run([OUTPUT], {INPUT: self.encoding.complete(matrix)})[0]
         return answers
 
 

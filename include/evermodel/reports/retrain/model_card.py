@@ -137,6 +137,7 @@ class Card:
             ("snapshot md5 (DVC)", self.lineage.get("snapshot md5 (DVC)", "unknown")),
             ("numeric features", ", ".join(spec.features.numeric) or "none"),
             ("categorical features", ", ".join(spec.features.categorical) or "none"),
+            *((f"computed: {name}", text) for name, text in spec.features.expressions.items()),
             ("kept beside them, not seen by the model", ", ".join(spec.context) or "none"),
             ("excluded as leaks", ", ".join(spec.leaks) or "none declared"),
         ]
